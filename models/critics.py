@@ -23,7 +23,7 @@ DEVIATION_LIMIT = 4.0
 class CriticConfig:
     """Shape of the critic ensemble."""
 
-    members: int = 4
+    members: int = 2
     """K, critics in the ensemble (the paper does not say how many it uses; Q-chunking uses 10)."""
     width: int = 256
     """Width of each ResMLP."""

@@ -178,17 +178,23 @@ def answer_frames(policy: nn.Module, golden: GoldenInputs) -> GoldenFrames:
 
 def export_graph(policy: nn.Module, frames: GoldenFrames) -> bytes:
     """Return the checked ONNX model for batch 1, with shared initialisers and no trace of the source code."""
-    arguments: tuple[Tensor, ...] = tuple(
+    images, instruction, proprio = (
         torch.from_numpy(array[:1].copy()) for array in (frames.images, frames.instruction, frames.proprio)
     )
+    arguments = (images, instruction, proprio)
+    return to_onnx(policy, arguments, ("chunk", "base_chunk", "gates", "task_embedding"))
+
+
+def to_onnx(module: nn.Module, arguments: tuple[Tensor, Tensor, Tensor], outputs: tuple[str, ...]) -> bytes:
+    """Return a module of (images, instruction, proprio) as a checked ONNX model of the arguments' shapes."""
     with warnings.catch_warnings(), _quiet(_CHATTY_LOGGERS):
         # torch.export copies its own deprecated LeafSpec; no caller can avoid that.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
         program = torch.onnx.export(
-            policy,
+            module,
             arguments,
             input_names=["images", "instruction", "proprio"],
-            output_names=["chunk", "base_chunk", "gates", "task_embedding"],
+            output_names=list(outputs),
             opset_version=OPSET,
             dynamo=True,
             external_data=False,

@@ -79,14 +79,14 @@ def test_aggregation(aggregation):
 def test_the_actor_climbs_a_known_value():
     """With critics replaced by -(first joint's end - 0.05)^2 the mean residual must go there."""
     agent = learner(
-        replace(CONFIG, residual_penalty=0.0, temperature_initial=1e-6, temperature_learning_rate=0.0)
+        replace(CONFIG, anchor_weight=0.0, temperature_initial=1e-6, temperature_learning_rate=0.0)
     )
 
     class Known(torch.nn.Module):
         def forward(self, state, base, chunk):
             return -((chunk[:, -1, 0] - 0.05) ** 2).unsqueeze(0) * 100
 
-    agent.critics = Known()
+    agent.targets = Known()
     replay = buffer()
     replay.columns["base"][:] = 0.0
     for _ in range(300):
@@ -103,6 +103,7 @@ def test_the_actor_step_leaves_critics_and_targets_alone():
     after = [*agent.critics.parameters(), *agent.targets.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert all(p.requires_grad for p in agent.critics.parameters())
+    assert not any(p.requires_grad for p in agent.targets.parameters())
 
 
 def test_the_task_embedding_learns_the_tasks():
@@ -162,16 +163,63 @@ def test_a_fixed_deviation_stays_and_leaves_the_temperature_alone():
     assert agent.log_temperature.item() == pytest.approx(math.log(CONFIG.temperature_initial))
 
 
-def test_the_penalty_decays_to_its_final_value():
-    agent = learner(
-        replace(CONFIG, residual_penalty=1.0, residual_penalty_final=0.2, residual_penalty_updates=4)
-    )
-    batch = buffer().sample(32, np.random.default_rng(0))
-    weights = []
-    for _ in range(6):
-        weights.append(agent.residual_penalty)
-        agent.actor_update(batch)
-    assert weights == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2, 0.2])
+def test_the_anchor_holds_the_actor_at_what_was_executed():
+    """Against a steep slope the actor ends where slope and anchor balance: at the executed residual."""
+    replay = buffer()
+    replay.columns["coefficients"][:] = 0.2
+
+    class Slope(torch.nn.Module):
+        def forward(self, state, base, chunk):
+            return (chunk - base).sum((1, 2)).unsqueeze(0)
+
+    def goes_to(weight):
+        agent = learner(replace(CONFIG, anchor_weight=weight, actor_learning_rate=3e-3))
+        agent.targets = Slope()
+        batch = replay.sample(64, np.random.default_rng(1))
+        for _ in range(200):
+            agent.actor_update(batch)
+        return torch.tanh(agent.actor(batch.latent, batch.base, batch.features).mean).mean().item()
+
+    assert goes_to(1000.0) == pytest.approx(0.2, abs=0.03)
+    assert goes_to(0.0) > 0.5
+
+
+def test_demonstrations_anchor_nothing():
+    replay = buffer()
+    replay.columns["coefficients"][:] = np.nan
+    metrics = learner(replace(CONFIG, anchor_weight=1e6)).actor_update(replay.take(np.arange(32)))
+    assert metrics["actor_loss"] == metrics["actor_loss"]
+    assert metrics["actor_gradient"] < 1e3
+
+
+def test_the_target_is_a_mixture_of_return_and_bootstrap():
+    batch = buffer().take(np.arange(64))
+
+    def target(weight):
+        return learner(replace(CONFIG, return_weight=weight)).critic_update(batch)["target"]
+
+    assert target(1.0) == pytest.approx(batch.returns.mean().item())
+    assert target(0.25) == pytest.approx(0.25 * target(1.0) + 0.75 * target(0.0), abs=1e-5)
+
+
+def test_critics_are_shown_the_features_of_the_chunk():
+    class Sum:
+        size = 1
+
+        def __call__(self, privileged, chunk):
+            return chunk.sum((1, 2)).unsqueeze(1)
+
+    torch.manual_seed(0)
+    agent = DygroLearner(
+        CONFIG, REWARD, small_residual(SMALL), latent_size=LATENT, privileged_size=PRIVILEGED, seed=0,
+        chunk_features=Sum(),
+    )  # fmt: skip
+    seen = []
+    agent.targets.forward = lambda state, base, chunk: seen.append((state, chunk)) or chunk.sum((1, 2))[None]
+    agent.actor_update(buffer().take(np.arange(8)))
+    state, chunk = seen[0]
+    assert torch.equal(state[:, -1], chunk.sum((1, 2)))
+    assert state.shape == (8, PRIVILEGED + 1)
 
 
 def test_a_pessimistic_actor_stays_where_critics_agree():
@@ -183,10 +231,8 @@ def test_a_pessimistic_actor_stays_where_critics_agree():
             return torch.stack([3.0 * away, -2.0 * away])
 
     def goes_to(pessimism):
-        agent = learner(
-            replace(CONFIG, actor_pessimism=pessimism, residual_penalty=0.0, residual_penalty_final=0.0)
-        )
-        agent.critics = Disagreeing()
+        agent = learner(replace(CONFIG, actor_pessimism=pessimism, anchor_weight=0.0))
+        agent.targets = Disagreeing()
         replay = buffer()
         replay.columns["base"][:] = 0.0
         batch = replay.sample(64, np.random.default_rng(1))

@@ -75,8 +75,7 @@ def method(kind):
         learner=LEARNER,
         offline_capacity=100,
         online_capacity=120,
-        warmup_return_updates=4,
-        warmup_critic_updates=4,
+        warmup_critic_updates=8,
         warmup_actor_updates=4,
     )
     return OffPolicyMethod(

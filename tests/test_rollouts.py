@@ -2,14 +2,16 @@ import numpy as np
 import pytest
 import torch
 
+from dygro_ros.layout import INSTRUCTION_BYTES
 from models.base_policy import BasePolicy, NanoConfig
 from models.residual import ResidualConfig, sample_coefficients
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.seeds import SeedPurpose, seeds_for
 from training.dual_arm_space import dual_arm_space, unit_space
 from training.episodes import ARRAY_FIELDS, EpisodeRequest
+from training.frozen_base import FrozenBase, export_frozen_base
 from training.rollouts import LocalProcesses, RolloutSpec, to_weights
-from training.stage_one import build_residual, save_base_policy
+from training.stage_one import build_residual, load_base_policy, save_base_policy
 
 NETWORK = NanoConfig(
     image_size=32, width=16, layers=1, heads=2, stem_channels=(4, 4, 4), keypoints=4, keypoint_features=2,
@@ -101,3 +103,34 @@ def test_a_dead_worker_is_reported(spec, residual, requests):
             engine.collect(requests[:1], to_weights(residual))
     finally:
         engine.close()
+
+
+def test_persistent_noise_is_one_offset_for_the_episode(spec, residual):
+    engine = LocalProcesses(spec, 1)
+    seed = seeds_for(SeedPurpose.TESTS, 0, 0, 1)[0]
+    kept, fresh = (
+        EpisodeRequest("place_empty_cup", seed, "perturb", noise_scale=0.3, noise_persistence=persistence)
+        for persistence in (1.0, 0.0)
+    )
+    try:
+        kept, fresh = engine.collect([kept, fresh], to_weights(residual))
+    finally:
+        engine.close()
+    assert np.ptp(kept.coefficients, axis=0).max() == 0.0
+    assert np.ptp(fresh.coefficients, axis=0).min() > 0.0
+
+
+def test_rollouts_see_what_the_torch_policy_computes(spec):
+    export_frozen_base(spec.base_policy)
+    rng = np.random.default_rng(0)
+    size = NETWORK.image_size
+    images = rng.integers(0, 256, (NETWORK.cameras, size, size, 3), dtype=np.uint8)
+    instruction = rng.integers(0, 128, INSTRUCTION_BYTES, dtype=np.uint8)
+    proprio = rng.normal(size=14).astype(np.float32)
+    policy = load_base_policy(spec.base_policy)
+    with torch.inference_mode():
+        stage = policy.encode(*(torch.tensor(a).unsqueeze(0) for a in (images, instruction, proprio)))
+        expected = (stage.z_mean.flatten(1), policy.base_chunk(stage.z_mean), stage.task_features)
+    answers = FrozenBase(spec.base_policy)(images, instruction, proprio)
+    for answer, wanted in zip(answers, expected, strict=True):
+        np.testing.assert_allclose(answer, wanted[0].numpy(), atol=1e-4)

@@ -18,8 +18,7 @@ MINIATURE = (
     "--network.layers", "1", "--network.keypoints", "4",
     "--pretrain.steps", "6", "--pretrain.batch-size", "16", "--pretrain.head-refinement.steps", "3",
     "--online.environment-steps", "1500", "--online.warmup-episodes", "6", "--online.episodes", "4",
-    "--off-policy.warmup-return-updates", "3", "--off-policy.warmup-critic-updates", "3",
-    "--off-policy.warmup-actor-updates", "3",
+    "--off-policy.warmup-critic-updates", "6", "--off-policy.warmup-actor-updates", "3",
     "--off-policy.learner.batch", "32", "--evaluation.episodes", "2",
 )  # fmt: skip
 

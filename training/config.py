@@ -145,9 +145,8 @@ def preset(name: str) -> TrainConfig:
             ),
             off_policy=OffPolicyConfig(
                 learner=DygroConfig(critic=CriticConfig(members=2)),
-                warmup_return_updates=300,
-                warmup_critic_updates=100,
-                warmup_actor_updates=100,
+                warmup_critic_updates=400,
+                warmup_actor_updates=200,
             ),
             evaluation=EvaluationConfig(episodes=10),
         )

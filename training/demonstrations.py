@@ -43,9 +43,9 @@ _LEAST_SUCCESS_SHARE = 0.1
 class DemonstrationConfig:
     """How many demonstrations, and how they are recorded."""
 
-    episodes: int = 50
+    episodes: int = 20
     """Successful episodes for each task."""
-    companion_episodes: int = 10
+    companion_episodes: int = 5
     """Successful episodes for each task with another task's objects beside it: only the instruction tells."""
     noise_rad: float = 0.06
     """Commands are disturbed by up to this [rad], drawn for each episode in 0..this; the labels are not."""

@@ -44,6 +44,8 @@ class EpisodeRequest:
     noise_seed: int = 0
     noise_scale: float = 0.0
     """perturb: deviation of the random coefficients before the tanh."""
+    noise_persistence: float = 0.0
+    """Correlation of the noise from chunk to chunk: 0 draws afresh, 1 keeps one offset for the episode."""
     companion: str | None = None
 
 

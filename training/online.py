@@ -37,15 +37,15 @@ class OnlineConfig:
 
     environment_steps: int = 4_000_000
     """Control steps after which training ends; warm-up included, validation not."""
-    episodes: int = 128
+    episodes: int = 256
     """Episodes of one iteration."""
-    warmup_episodes: int = 2_000
-    """Episodes before the first update: half by the base policy alone, half with random residuals."""
-    warmup_noise: float = 0.8
+    warmup_episodes: int = 4_000
+    """Episodes before the first update: an eighth by the base policy alone, others with random residuals."""
+    warmup_noise: float = 0.3
     """Largest deviation (before the tanh) of those random residuals; each episode draws its own below it."""
     checkpoint_every: int = 10
     """Iterations between checkpoints."""
-    validate_every: int = 25
+    validate_every: int = 20
     """Iterations between validations of the averaged policy (0: never)."""
     validation_episodes: int = 25
     """Episodes a task of one validation, on seeds of their own."""
@@ -65,6 +65,10 @@ class Method(Protocol):
     @property
     def average(self) -> ResidualPolicy:
         """The policy that is evaluated and exported."""
+
+    @property
+    def noise_persistence(self) -> float:
+        """Correlation of exploration noise from chunk to chunk."""
 
     @property
     def warmup_updates(self) -> int:
@@ -170,14 +174,21 @@ class OnlineTraining:
         seeds = seeds_for(SeedPurpose.ONLINE, self.seed, self.episodes_started, count)
         self.episodes_started += count
         return [
-            EpisodeRequest(task=name, seed=seed, mode=mode, noise_seed=self.seed, noise_scale=scale)
+            EpisodeRequest(
+                task=name,
+                seed=seed,
+                mode=mode,
+                noise_seed=self.seed,
+                noise_scale=scale,
+                noise_persistence=self.method.noise_persistence,
+            )
             for name, seed, mode, scale in zip(names, seeds, modes, noise, strict=True)
         ]
 
     def _warm_up(self, bar: Progress) -> None:
         count = self.config.warmup_episodes
-        modes = ["base" if index % 2 == 0 else "perturb" for index in range(count)]
-        noise = self.rng.uniform(0.1, self.config.warmup_noise, count).tolist()
+        modes = ["base" if index % 8 == 0 else "perturb" for index in range(count)]
+        noise = self.rng.uniform(0.05, self.config.warmup_noise, count).tolist()
         requests = self._requests(count, modes, noise)
         task = bar.add_task("warm-up episodes", total=count, status="")
         episodes = self.engine.collect(requests, to_weights(self.method.actor), lambda _: bar.advance(task))

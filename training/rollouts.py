@@ -21,11 +21,12 @@ import torch
 from numpy.typing import NDArray
 
 from dygro_ros.layout import encode_instruction
-from models.base_policy import BasePolicy
+from models.action_space import ActionSpace
 from models.residual import ResidualConfig, ResidualPolicy, sample_coefficients
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import TASKS, WorkCell
 from training.episodes import Episode, EpisodeRequest
+from training.frozen_base import FrozenBase, export_frozen_base
 from training.stage_one import build_residual, load_base_policy
 
 Weights = dict[str, NDArray[np.float32]]
@@ -83,37 +84,41 @@ def _residual_coefficients(
 
 @torch.inference_mode()
 def run_episode(
-    cell: WorkCell, base_policy: BasePolicy, residual: ResidualPolicy, request: EpisodeRequest
+    cell: WorkCell,
+    frozen: FrozenBase,
+    space: ActionSpace,
+    residual: ResidualPolicy,
+    request: EpisodeRequest,
 ) -> Episode:
     """Run one episode, executing each chunk open loop and looking again at its end."""
     cell.reset(request.task, request.seed, companion=request.companion)
     rng = np.random.default_rng([request.noise_seed, request.seed])
-    instruction = _tensor(encode_instruction(cell.instruction))
+    instruction = encode_instruction(cell.instruction)
     rows: dict[str, list[Any]] = {
         name: []
         for name in (
             "latent", "features", "base", "privileged", "executed", "coefficients", "log_prob", "valid"
         )
     }  # fmt: skip
-    # Perturbation keeps half of its noise from chunk to chunk, so that errors add up as a biased policy's do.
-    drift = np.zeros(residual.coefficients, dtype=np.float32)
+    drift: NDArray[np.float32] | None = None
     while not cell.succeeded and cell.step_count < cell.step_limit:
-        proprio = _tensor(cell.proprio())
-        stage_one = base_policy.encode(_tensor(cell.images()), instruction, proprio)
-        latent = stage_one.z_mean.flatten(1)
-        base = base_policy.base_chunk(stage_one.z_mean)
+        proprio = cell.proprio()
+        latent, base, features = (
+            answer.astype(np.float16) for answer in frozen(cell.images(), instruction, proprio)
+        )
         noise = rng.standard_normal(residual.coefficients, dtype=np.float32)
-        if request.mode == "perturb":
-            drift = np.float32(0.5) * drift + np.float32(0.75**0.5) * noise
-            noise = drift
+        if drift is not None:
+            keep = np.float32(request.noise_persistence)
+            noise = keep * drift + np.sqrt(np.float32(1.0) - keep * keep) * noise
+        drift = noise
         # The replay keeps half precision: acting on the rounded inputs makes replayed densities exact.
-        inputs = (latent.half().float(), base.half().float(), stage_one.task_features.half().float())
+        inputs = (_tensor(latent).float(), _tensor(base).float(), _tensor(features).float())
         coefficients, log_prob = _residual_coefficients(request, residual, inputs, noise)
         executed = residual.compose(inputs[1], coefficients)
-        joints = base_policy.action_space.to_joints(executed, proprio)[0].numpy()
-        rows["latent"].append(latent[0].numpy().astype(np.float16))
-        rows["features"].append(stage_one.task_features[0].numpy().astype(np.float16))
-        rows["base"].append(base[0].numpy().astype(np.float16))
+        joints = space.to_joints(executed, _tensor(proprio))[0].numpy()
+        rows["latent"].append(latent)
+        rows["features"].append(features)
+        rows["base"].append(base)
         rows["privileged"].append(cell.privileged_state())
         rows["executed"].append(executed[0].numpy())
         rows["coefficients"].append(coefficients[0].numpy())
@@ -137,6 +142,7 @@ def _worker(connection: Connection, spec: RolloutSpec) -> None:
     """Worker loop: ('weights', dict) sets the residual, ('run', index, request) runs one, None ends."""
     torch.set_num_threads(1)
     base_policy = load_base_policy(spec.base_policy)
+    frozen = FrozenBase(spec.base_policy)
     residual = build_residual(base_policy, spec.residual)
     cell = WorkCell(
         spec.randomization,
@@ -151,7 +157,8 @@ def _worker(connection: Connection, spec: RolloutSpec) -> None:
                     {name: torch.from_numpy(value) for name, value in message[1].items()}
                 )
             else:
-                connection.send((message[1], run_episode(cell, base_policy, residual, message[2])))
+                episode = run_episode(cell, frozen, base_policy.action_space, residual, message[2])
+                connection.send((message[1], episode))
 
 
 class LocalProcesses:
@@ -162,6 +169,7 @@ class LocalProcesses:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
         os.environ.setdefault("MUJOCO_GL", "egl")
+        export_frozen_base(spec.base_policy)
         context = multiprocessing.get_context("spawn")
         self._connections: list[Connection] = []
         self._processes = []

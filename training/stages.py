@@ -18,6 +18,7 @@ from dygro_ros.manifest import TrainingSpec
 from models.base_policy import BasePolicy
 from models.dygro_policy import DygroPolicy
 from models.residual import ResidualPolicy
+from sim2real.cell.hand_geometry import HandGeometry
 from sim2real.cell.work_cell import PRIVILEGED_SIZE, WorkCell
 from sim2real.evaluate_sim import EvaluateSim
 from sim2real.evaluate_sim import run as run_evaluation
@@ -103,6 +104,7 @@ def build_method(config: TrainConfig, base: BasePolicy) -> Method:
             latent_size=base.config.z_tokens * base.config.z_dim,
             privileged_size=PRIVILEGED_SIZE,
             seed=config.seed,
+            chunk_features=HandGeometry(base.action_space.scale, base.config.chunk),
         )
 
 

@@ -35,7 +35,7 @@ WRIST_TO_TCP_M = WRIST_TO_FLANGE_M + FLANGE_TO_TCP_M
 SHOULDER_PITCH_RAD = -0.1359
 ELBOW_OFFSET_RAD = -1.7939
 # Elevation of the forearm = elevation of the upper arm - joint3 + this (both at zero joints).
-_FOREARM_ELEVATION_RAD = -ELBOW_OFFSET_RAD + math.atan2(-FOREARM_Y_M, FOREARM_X_M)
+FOREARM_ELEVATION_RAD = -ELBOW_OFFSET_RAD + math.atan2(-FOREARM_Y_M, FOREARM_X_M)
 
 FINGER_STROKE_M = 0.04  # each finger; the jaws open 80 mm
 
@@ -114,7 +114,7 @@ class ArmKinematics:
         """Return the TCP pose in the cell frame for joints [rad], shape (6,)."""
         q1, q2, q3, q4, q5, q6 = (float(q) for q in joints)
         upper = math.pi + SHOULDER_PITCH_RAD - q2
-        forearm = upper - q3 + _FOREARM_ELEVATION_RAD
+        forearm = upper - q3 + FOREARM_ELEVATION_RAD
         reach = UPPER_ARM_M * math.cos(upper) + FOREARM_M * math.cos(forearm)
         height = SHOULDER_HEIGHT_M + UPPER_ARM_M * math.sin(upper) + FOREARM_M * math.sin(forearm)
         yaw = q1 + BASE_YAW_RAD
@@ -148,7 +148,7 @@ class ArmKinematics:
             -math.acos(cosine),
         )  # the elbow can also be stretched a little beyond straight
         for (reach, q1), bend in product(shoulders, bends):
-            q3 = bend + _FOREARM_ELEVATION_RAD - 2 * math.pi
+            q3 = bend + FOREARM_ELEVATION_RAD - 2 * math.pi
             upper = math.atan2(height, reach) + math.atan2(
                 FOREARM_M * math.sin(bend), UPPER_ARM_M + FOREARM_M * math.cos(bend)
             )

@@ -18,7 +18,7 @@ from sim2real.cell.tasks import TASKS
 
 LENGTH_SCALE = 5.0  # one unit is 0.2 m
 REACH_M = 1.0  # an object farther from the cell's middle, on any axis, counts as this far: it is out of play
-_ORIGIN = np.array([0.0, 0.0, TABLE_TOP_Z_M])
+ORIGIN_M = np.array([0.0, 0.0, TABLE_TOP_Z_M])
 
 _FIELDS: tuple[tuple[str, int], ...] = (
     ("joints", ACTION_SIZE),  # measured, joint units
@@ -74,15 +74,15 @@ def privileged_vector(
         time_fraction: Steps taken over the step limit.
         task: The instructed task.
     """
-    object_positions = np.clip(object_positions, _ORIGIN - REACH_M, _ORIGIN + REACH_M)
-    goals = np.clip(goals, _ORIGIN - REACH_M, _ORIGIN + REACH_M)
+    object_positions = np.clip(object_positions, ORIGIN_M - REACH_M, ORIGIN_M + REACH_M)
+    goals = np.clip(goals, ORIGIN_M - REACH_M, ORIGIN_M + REACH_M)
     fields = {
         "joints": joints,
-        "gripper_positions": (gripper_positions - _ORIGIN) * LENGTH_SCALE,
+        "gripper_positions": (gripper_positions - ORIGIN_M) * LENGTH_SCALE,
         "gripper_rotations": gripper_rotations[:, :, :2].transpose(0, 2, 1),
-        "object_positions": (object_positions - _ORIGIN) * LENGTH_SCALE,
+        "object_positions": (object_positions - ORIGIN_M) * LENGTH_SCALE,
         "object_rotations": object_rotations[:, :, :2].transpose(0, 2, 1),
-        "goal_positions": (goals - _ORIGIN) * LENGTH_SCALE * has_goal[:, None],
+        "goal_positions": (goals - ORIGIN_M) * LENGTH_SCALE * has_goal[:, None],
         "gripper_to_object": (object_positions[None] - gripper_positions[:, None]) * LENGTH_SCALE,
         "object_to_goal": (goals - object_positions) * LENGTH_SCALE * has_goal[:, None],
         "contacts": contacts,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,16 @@ from training.episodes import RewardConfig
 from training.monitor import check_finite_tensors, named_gradients
 from training.replay import Batch
 
+
+class ChunkFeatures(Protocol):
+    """What critics are shown of a chunk beside its numbers."""
+
+    size: int
+
+    def __call__(self, privileged: Tensor, chunk: Tensor) -> Tensor:
+        """Return features (B, size) of privileged states (B, P) and normalised chunks (B, h, 14)."""
+
+
 Aggregation = Literal["min", "mean", "min_of_two"]
 Calibration = Literal["expectation", "logsumexp"]
 
@@ -36,34 +46,34 @@ class DygroConfig:
 
     residual: ResidualConfig = field(default_factory=ResidualConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
-    batch: int = 256
+    batch: int = 512
     """Transitions an update sees."""
-    offline_fraction: float = 0.25
+    offline_fraction: float = 0.1
     """Share of each batch from demonstrations (RLPD: 0.5)."""
-    critic_learning_rate: float = 3e-4
-    actor_learning_rate: float = 3e-5
-    """The output layer sees hundreds of inputs of order one: 1e-4 moves the mean by a quarter of the
-    exploration deviation in one step, faster than critics can follow."""
+    critic_learning_rate: float = 5e-4
+    critic_weight_decay: float = 1e-2
+    """Decay of the critics' weights: every outcome is seen many times, and most of it is chance."""
+    actor_learning_rate: float = 2e-4
+    return_weight: float = 0.8
+    """Share of the episode's own return in the critics' target; the rest is the h-step TD target. What
+    a residual of millimetres does shows in how an episode ends before any network's next value shows it."""
     target_rate: float = 0.005
     """Polyak rate of the target critics."""
     target_aggregation: Aggregation = "min"
     """How target critics are joined (Eq. 10 says min over all; min_of_two draws two of them)."""
     calibration: Calibration = "expectation"
     """Cal-QL regulariser: Eq. 14 as printed, or the importance-sampled log-sum-exp of Cal-QL's own code."""
-    calibration_weight: float = 0.2
+    calibration_weight: float = 0.1
     """lambda_Cal of Eq. 9."""
     calibration_samples: int = 4
     """Actions of each kind in the log-sum-exp."""
-    actor_interval: int = 2
+    actor_interval: int = 1
     """Critic updates for each actor update."""
-    residual_penalty: float = 0.3
-    """Weight of the squared coefficients at the first actor update: holds the actor back until the critics
-    have seen what residuals do."""
-    residual_penalty_final: float = 0.02
-    """The same at the end of its linear decay."""
-    residual_penalty_updates: int = 8_000
-    """Actor updates of the decay."""
-    actor_pessimism: float = 1.0
+    anchor_weight: float = 50.0
+    """Weight of the mean squared distance between the actor's coefficients and those that were executed: a
+    trust region around the policies whose episodes are in the replay (after TD3+BC, arXiv 2106.06860). Far
+    from them the critics are wrong, and in many dimensions there is always a direction in which they are."""
+    actor_pessimism: float = 0.0
     """The actor climbs the ensemble's mean minus this times its deviation (Eq. 6: 0)."""
     temperature_initial: float = 0.01
     """Entropy temperature in front of log pi in Eq. 6 (the paper prints none, which means 1)."""
@@ -94,6 +104,7 @@ class DygroLearner:
         latent_size: int,
         privileged_size: int,
         seed: int,
+        chunk_features: ChunkFeatures | None = None,
     ) -> None:
         """Build the learner.
 
@@ -104,6 +115,7 @@ class DygroLearner:
             latent_size: Z x D.
             privileged_size: P.
             seed: Of the learner's own noise.
+            chunk_features: What critics are also shown of a chunk, where the simulator can tell.
         """
         self.config = config
         self.reward = reward
@@ -113,11 +125,15 @@ class DygroLearner:
             config.critic.state
         ]
         self.scaler = StateScaler(size)
+        self.chunk_features = chunk_features
+        size += 0 if chunk_features is None else chunk_features.size
         self.critics = CriticEnsemble(config.critic, state_size=size, chunk=actor.chunk, bound=actor.bound)
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature_initial)))
         self.critic_optimizer = torch.optim.AdamW(
-            self.critics.parameters(), lr=config.critic_learning_rate, weight_decay=1e-4
+            self.critics.parameters(),
+            lr=config.critic_learning_rate,
+            weight_decay=config.critic_weight_decay,
         )
         self.actor_optimizer = torch.optim.AdamW(
             actor.parameters(), lr=config.actor_learning_rate, weight_decay=1e-4
@@ -132,21 +148,18 @@ class DygroLearner:
             0.5 * math.log(2.0 * math.pi * math.e) + math.log(config.target_std)
         )
 
-    @property
-    def residual_penalty(self) -> float:
-        """Today's weight of the squared coefficients."""
-        config = self.config
-        done = min(1.0, self.actor_updates / max(1, config.residual_penalty_updates))
-        return config.residual_penalty + done * (config.residual_penalty_final - config.residual_penalty)
-
-    def critic_state(self, latent: Tensor, privileged: Tensor) -> Tensor:
-        """Return the critics' standardised state, (B, S)."""
-        kind = self.config.critic.state
-        if kind == "privileged":
-            return self.scaler(privileged)
-        if kind == "latent":
-            return self.scaler(latent)
-        return self.scaler(torch.cat([latent, privileged], dim=-1))
+    def _values(
+        self, critics: CriticEnsemble, latent: Tensor, privileged: Tensor, base: Tensor, chunk: Tensor
+    ) -> Tensor:
+        """Return each critic's value of a chunk, (K, B), in single precision."""
+        parts = {"privileged": (privileged,), "latent": (latent,)}.get(
+            self.config.critic.state, (latent, privileged)
+        )
+        state = self.scaler(torch.cat(parts, dim=-1))
+        if self.chunk_features is not None:
+            state = torch.cat([state, self.chunk_features(privileged, chunk)], dim=-1)
+        with self._autocast():
+            return critics(state, base, chunk).float()
 
     def fit_scaler(self, batch: Batch) -> None:
         """Set the critics' input standardisation from one large batch of offline data."""
@@ -163,7 +176,8 @@ class DygroLearner:
         self, latent: Tensor, base: Tensor, features: Tensor
     ) -> tuple[Tensor, Tensor, GaussianResidual]:
         """Sample executed chunks from the actor; returns (chunk, log-density, distribution)."""
-        out = self.actor(latent, base, features)
+        with self._autocast():
+            out = self.actor(latent, base, features)
         out = GaussianResidual(*(tensor.float() for tensor in out))
         coefficients, log_prob = sample_coefficients(out, self._noise(len(latent)))
         return self.actor.compose(base, coefficients), log_prob, out
@@ -188,22 +202,16 @@ class DygroLearner:
             on_returns: Regress on the Monte-Carlo returns instead of the bootstrapped target: the value of
                 the policies that made the data, learned in a fraction of the updates that TD takes.
         """
-        state = self.critic_state(batch.latent, batch.privileged)
-        with torch.no_grad(), self._autocast():
-            following, _, _ = self._propose(batch.next_latent, batch.next_base, batch.next_features)
-            next_state = self.critic_state(batch.next_latent, batch.next_privileged)
-            next_value = self._aggregate(self.targets(next_state, batch.next_base, following).float())
-            target = batch.reward + batch.discount * next_value
-            target = target.clamp(self.reward.failure_value, self.reward.success)
-            if on_returns:
-                target = batch.returns
-        with self._autocast():
-            values = self.critics(state, batch.base, batch.executed).float()
+        own = 1.0 if on_returns else self.config.return_weight
+        target = batch.returns
+        if own < 1.0:
+            target = own * target + (1.0 - own) * self._bootstrapped(batch)
+        values = self._values(self.critics, batch.latent, batch.privileged, batch.base, batch.executed)
         td_loss = (values - target).square().mean(1).sum()
         loss = td_loss
         calibration = torch.zeros(())
         if self.config.calibration_weight > 0.0:
-            calibration = self._calibration(batch, state, values)
+            calibration = self._calibration(batch, values)
             loss = loss + self.config.calibration_weight * calibration
         self.critic_optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -221,49 +229,60 @@ class DygroLearner:
             "critic_gradient": float(norm),
         }
 
-    def _calibration(self, batch: Batch, state: Tensor, values: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _bootstrapped(self, batch: Batch) -> Tensor:
+        """Return the h-step TD target (Eq. 11-13), (B,), kept within what any policy can get."""
+        following, _, _ = self._propose(batch.next_latent, batch.next_base, batch.next_features)
+        next_values = self._values(
+            self.targets, batch.next_latent, batch.next_privileged, batch.next_base, following
+        )
+        target = batch.reward + batch.discount * self._aggregate(next_values)
+        return target.clamp(self.reward.failure_value, self.reward.success)
+
+    def _calibration(self, batch: Batch, values: Tensor) -> Tensor:
         """Cal-QL regulariser summed over members (Eq. 14, or its log-sum-exp form)."""
         bound = batch.returns
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad():
             proposed, log_prob, _ = self._propose(batch.latent, batch.base, batch.features)
         if self.config.calibration == "expectation":
-            with self._autocast():
-                proposed_values = self.critics(state, batch.base, proposed).float()
+            proposed_values = self._values(self.critics, batch.latent, batch.privileged, batch.base, proposed)
             return (torch.maximum(proposed_values, bound) - values).mean(1).sum()
         # arXiv 2303.05479's code: log-sum-exp over random and policy actions, each minus its log-density.
         chunks, densities = [proposed], [log_prob]
         uniform = -self.actor.coefficients * math.log(2.0)
         for _ in range(self.config.calibration_samples):
-            random = 2.0 * torch.rand(len(state), self.actor.coefficients, generator=self.generator) - 1.0
+            random = 2.0 * torch.rand(len(proposed), self.actor.coefficients, generator=self.generator) - 1.0
             chunks.append(self.actor.compose(batch.base, random))
             densities.append(torch.full_like(log_prob, uniform))
-        with self._autocast():
-            stacked = torch.stack([self.critics(state, batch.base, chunk).float() for chunk in chunks])
+        stacked = torch.stack(
+            [
+                self._values(self.critics, batch.latent, batch.privileged, batch.base, chunk)
+                for chunk in chunks
+            ]
+        )
         calibrated = torch.maximum(stacked, bound) - torch.stack(densities).unsqueeze(1)
         pooled = torch.logsumexp(calibrated, dim=0) - math.log(len(chunks))
         return (pooled - values).mean(1).sum()
 
     def actor_update(self, batch: Batch) -> dict[str, float]:
-        """One step on Eq. 8: Eq. 6 with a temperature, Eq. 4 and Eq. 7, and the residual penalty."""
+        """One step on Eq. 8: Eq. 6 with a temperature, Eq. 4 and Eq. 7, and the anchor."""
         config = self.config
-        state = self.critic_state(batch.latent, batch.privileged)
-        # The critics are a fixed function here: their own gradients would be computed for nothing.
-        self.critics.requires_grad_(False)
-        with self._autocast():
-            proposed, log_prob, out = self._propose(batch.latent, batch.base, batch.features)
-            values = self.critics(state, batch.base, proposed).float()
+        proposed, log_prob, out = self._propose(batch.latent, batch.base, batch.features)
+        # The slow critics: averaged over updates, their slope holds less of the last batches' chance.
+        values = self._values(self.targets, batch.latent, batch.privileged, batch.base, proposed)
         temperature = self.log_temperature.exp().detach()
         objective = values.mean(0) - config.actor_pessimism * values.std(0, correction=0)
         reinforcement = (temperature * log_prob - objective).mean()
-        penalty = torch.tanh(out.mean).square().mean()
-        loss = reinforcement + self.residual_penalty * penalty
+        coefficients = torch.tanh(out.mean)
+        # Demonstrations were not made by a residual: they anchor nothing.
+        apart = (coefficients - batch.coefficients).nan_to_num(nan=0.0).square().mean()
+        loss = reinforcement + config.anchor_weight * apart
         contrastive = self.actor.contrastive_loss(out.embedding, batch.task)
         balance = load_balancing_loss(out.router)
         if config.residual.experts > 1:
             loss = loss + config.contrastive_weight * contrastive + config.balance_weight * balance
         self.actor_optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.critics.requires_grad_(True)
         norm = nn.utils.clip_grad_norm_(self.actor.parameters(), config.gradient_clip)
         if not bool(torch.isfinite(norm)):
             check_finite_tensors(self.updates, named_gradients(self.actor), "actor gradient")
@@ -279,7 +298,7 @@ class DygroLearner:
         return {
             "actor_loss": float(reinforcement.detach()),
             "q_policy": float(values.detach().mean()),
-            "residual_rms": float(penalty.detach().sqrt()),
+            "residual_rms": float(coefficients.detach().square().mean().sqrt()),
             "std": float(out.std.detach().mean()),
             "temperature": float(temperature),
             "contrastive": float(contrastive.detach()),

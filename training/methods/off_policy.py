@@ -13,7 +13,7 @@ from torch import nn
 from models.critics import update_target
 from models.residual import ResidualPolicy
 from training.episodes import Episode, RewardConfig
-from training.methods.dygro import DygroConfig, DygroLearner
+from training.methods.dygro import ChunkFeatures, DygroConfig, DygroLearner
 from training.replay import Batch, ReplayBuffer, concatenate
 
 Tick = Callable[[Mapping[str, float]], None]
@@ -26,17 +26,17 @@ class OffPolicyConfig:
     learner: DygroConfig = field(default_factory=DygroConfig)
     offline_capacity: int = 100_000
     """Transitions of demonstrations that are kept."""
-    online_capacity: int = 500_000
-    """Transitions of episodes that are kept, the warm-up's included."""
-    warmup_return_updates: int = 800
-    """First updates of the critics, on Monte-Carlo returns: TD alone needs many times as many."""
-    warmup_critic_updates: int = 1_000
-    """Then updates of the critics alone, by TD: an actor trained against a critic that has seen nothing runs
-    to the edge of its range."""
-    warmup_actor_updates: int = 0
+    online_capacity: int = 100_000
+    """Transitions of the latest episodes that are kept: the anchor holds the actor near their policies."""
+    warmup_critic_updates: int = 1_500
+    """First updates of the critics alone, on Monte-Carlo returns: an actor trained against a critic that has
+    seen nothing runs to the edge of its range."""
+    warmup_actor_updates: int = 800
     """Then updates of critics and actor."""
-    updates_per_transition: float = 0.25
-    """Updates after each iteration for each new transition."""
+    updates_per_transition: float = 0.03
+    """Updates after each iteration for each new transition; times the batch: how often each is seen."""
+    noise_persistence: float = 0.5
+    """Correlation of the exploration noise from chunk to chunk: an offset that stays shows its effect."""
 
 
 class OffPolicyMethod:
@@ -53,6 +53,7 @@ class OffPolicyMethod:
         latent_size: int,
         privileged_size: int,
         seed: int,
+        chunk_features: ChunkFeatures | None = None,
     ) -> None:
         """Build learner and empty buffers."""
         self.config = config
@@ -63,6 +64,7 @@ class OffPolicyMethod:
             latent_size=latent_size,
             privileged_size=privileged_size,
             seed=seed,
+            chunk_features=chunk_features,
         )
         self.offline = ReplayBuffer(config.offline_capacity, reward)
         self.online = ReplayBuffer(config.online_capacity, reward)
@@ -79,10 +81,14 @@ class OffPolicyMethod:
         return self.learner.average
 
     @property
+    def noise_persistence(self) -> float:
+        """Correlation of exploration noise from chunk to chunk."""
+        return self.config.noise_persistence
+
+    @property
     def warmup_updates(self) -> int:
         """Updates that `warm_up` makes."""
-        config = self.config
-        return config.warmup_return_updates + config.warmup_critic_updates + config.warmup_actor_updates
+        return self.config.warmup_critic_updates + self.config.warmup_actor_updates
 
     def load_offline(self, episodes: Iterable[Episode]) -> None:
         """Fill the offline buffer with demonstrations."""
@@ -96,12 +102,11 @@ class OffPolicyMethod:
         """Cal-QL warm-up on demonstrations and warm-up episodes; `tick` is called after each update."""
         probe = concatenate(self.offline.sample(5_000, self.rng), self.online.sample(5_000, self.rng))
         self.learner.fit_scaler(probe)
-        for _ in range(self.config.warmup_return_updates):
+        for _ in range(self.config.warmup_critic_updates):
             tick(self.learner.update(self._batch(), train_actor=False, on_returns=True))
         update_target(self.learner.targets, self.learner.critics, 1.0)
-        for update in range(self.config.warmup_critic_updates + self.config.warmup_actor_updates):
-            train_actor = update >= self.config.warmup_critic_updates
-            tick(self.learner.update(self._batch(), train_actor=train_actor))
+        for _ in range(self.config.warmup_actor_updates):
+            tick(self.learner.update(self._batch()))
 
     def learn(self, fresh: Sequence[Episode]) -> dict[str, float]:
         """Add an iteration's episodes and update; returns the means of the updates' metrics."""

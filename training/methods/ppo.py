@@ -183,6 +183,7 @@ class PpoMethod:
 
     name = "ppo"
     warmup_updates = 0
+    noise_persistence = 0.0  # the probability ratio is of each chunk by itself
 
     def __init__(
         self,
