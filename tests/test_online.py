@@ -136,6 +136,14 @@ def test_the_budget_counts_warm_up_steps(tmp_path):
     assert records(tmp_path)[-1]["environment_steps"] == run.environment_steps
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("dygro", "warmup_episodes"), ("ppo", "episodes")])
+def test_only_methods_that_use_them_run_all_warm_up_episodes(tmp_path, kind, expected):
+    engine = FakeEngine()
+    training(tmp_path, engine, kind).run(demonstrations(), resume=False)
+    modes = [request.mode for request in engine.requests]
+    assert modes.count("perturb") + modes.count("base") == getattr(CONFIG, expected)
+
+
 def test_another_configuration_cannot_resume(tmp_path):
     training(tmp_path, FakeEngine()).run(demonstrations(), resume=False)
     other = training(tmp_path, FakeEngine())

@@ -35,7 +35,7 @@ VALIDATION_START = 900_000
 class OnlineConfig:
     """Budget and rhythm of Stage II."""
 
-    environment_steps: int = 4_000_000
+    environment_steps: int = 2_000_000
     """Control steps after which training ends; warm-up included, validation not."""
     episodes: int = 256
     """Episodes of one iteration."""
@@ -69,6 +69,10 @@ class Method(Protocol):
     @property
     def noise_persistence(self) -> float:
         """Correlation of exploration noise from chunk to chunk."""
+
+    @property
+    def uses_warmup_episodes(self) -> bool:
+        """Whether it learns from episodes of the base policy and of random residuals."""
 
     @property
     def warmup_updates(self) -> int:
@@ -186,7 +190,9 @@ class OnlineTraining:
         ]
 
     def _warm_up(self, bar: Progress) -> None:
-        count = self.config.warmup_episodes
+        # A method that learns from its own samples only gets one iteration's worth, to see ranges of states.
+        own_only = not self.method.uses_warmup_episodes
+        count = self.config.episodes if own_only else self.config.warmup_episodes
         modes = ["base" if index % 8 == 0 else "perturb" for index in range(count)]
         noise = self.rng.uniform(0.05, self.config.warmup_noise, count).tolist()
         requests = self._requests(count, modes, noise)

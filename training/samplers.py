@@ -15,7 +15,7 @@ class TaskSamplingConfig:
 
     target: float = 0.95
     """Success rate above which a task counts as solved."""
-    temperature: float = 0.4
+    temperature: float = 0.8
     """Smaller: under-solved tasks get a larger share; `inf` samples uniformly."""
     momentum: float = 0.98
     """Weight of the past in the moving average of success, per episode."""

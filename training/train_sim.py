@@ -1,6 +1,6 @@
 """Train a base policy and a DyGRO policy in the simulated work cell, and hand over a policy bundle.
 
-    python training/train_sim.py                      # the full nano run, about two hours on two cores
+    python training/train_sim.py                      # the full nano run, about half an hour on two cores
     python training/train_sim.py --preset quick       # every stage in minutes
     python training/train_sim.py --resume             # go on after an interruption
 

@@ -43,6 +43,7 @@ class OffPolicyMethod:
     """`dygro` and `residual`: two buffers and a learner."""
 
     name = "off_policy"
+    uses_warmup_episodes = True
 
     def __init__(
         self,
