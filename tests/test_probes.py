@@ -43,6 +43,7 @@ def data(noise_m: float, *, task_in_z: float = 1.0, light_in_z: float = 0.0, see
     touched = np.zeros((len(z), 2), dtype=bool)
     return ProbeData(
         z=z,
+        z_sample=z + 10.0 * rng.standard_normal(z.shape),
         task_features=rng.standard_normal((len(z), 5)),
         episode=episode_of,
         task=np.array(TASKS)[task_of],
@@ -75,6 +76,13 @@ def test_task_and_nuisance_are_read_only_where_they_are() -> None:
     assert "background" not in with_all.nuisance_r2  # nothing was varied
 
 
+def test_a_blurred_sample_tells_less_than_its_mean() -> None:
+    blurred = data(0.002)
+    sharp, dull = probe(blurred), probe(blurred, source="z_sample")
+    for key, error in sharp.object_error_mm.items():
+        assert dull.object_error_mm[key] > 5.0 * error
+
+
 def test_features_that_hold_nothing_give_nothing() -> None:
     report = probe(data(0.001), source="task_features")
     assert min(report.object_error_mm.values()) > 100.0
@@ -105,7 +113,7 @@ def test_too_few_episodes_are_refused() -> None:
     small = ProbeData(
         *(
             getattr(whole, name)[few]
-            for name in ("z", "task_features", "episode", "task", "objects", "touched")
+            for name in ("z", "z_sample", "task_features", "episode", "task", "objects", "touched")
         ),
         nuisances={},
     )

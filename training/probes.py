@@ -32,7 +32,7 @@ from training.episode_file import EpisodeRecord, read_episode
 from training.stage_one import load_base_policy
 
 Array = NDArray[np.float64]
-Source = Literal["z", "task_features"]
+Source = Literal["z", "z_sample", "task_features"]
 
 RIDGE_PENALTIES = tuple(10.0**exponent for exponent in range(-4, 5))
 TEST_SHARE = 0.25
@@ -45,6 +45,7 @@ class ProbeData:
 
     Attributes:
         z: Mean latents, flattened, shape (N, Z * D).
+        z_sample: One sample of p(z | o) each, same shape: what the bottleneck is about.
         task_features: Shape (N, F).
         episode: Episode of each frame, shape (N,).
         task: Name of each frame's task, shape (N,).
@@ -54,6 +55,7 @@ class ProbeData:
     """
 
     z: Array
+    z_sample: Array
     task_features: Array
     episode: NDArray[np.int64]
     task: NDArray[np.str_]
@@ -95,17 +97,19 @@ def encode_for_probes(
         DataError: An episode holds no simulator state, or there are none.
     """
     rows: dict[str, list[NDArray[np.generic]]] = {}
+    generator = torch.Generator().manual_seed(0)
     for index, record in enumerate(records):
         if record.privileged is None or record.task is None:
             raise DataError(
                 f"episode {index} holds no simulator/privileged_state: probes need our simulator's data"
             )
         frames = np.arange(0, len(record.proprio), every)
-        latents, features = _encode(policy, record, frames, batch)
+        latents, samples, features = _encode(policy, record, frames, batch, generator)
         state = record.privileged[frames].astype(np.float64)
         contacts = record.privileged[:, PRIVILEGED_SLICES["contacts"]].reshape(-1, 2, 2).any(axis=1)
         values: dict[str, NDArray[np.generic]] = {
             "z": latents,
+            "z_sample": samples,
             "task_features": features,
             "episode": np.full(len(frames), index),
             "task": np.full(len(frames), record.task),
@@ -125,10 +129,14 @@ def encode_for_probes(
 
 
 def _encode(
-    policy: BasePolicy, record: EpisodeRecord, frames: NDArray[np.int64], batch: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    policy: BasePolicy,
+    record: EpisodeRecord,
+    frames: NDArray[np.int64],
+    batch: int,
+    generator: torch.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     instruction = torch.from_numpy(encode_instruction(record.instructions[0])).unsqueeze(0)
-    latents, features = [], []
+    latents, samples, features = [], [], []
     for start in range(0, len(frames), batch):
         chosen = frames[start : start + batch]
         stage = policy.encode(
@@ -137,8 +145,9 @@ def _encode(
             torch.from_numpy(record.proprio[chosen]),
         )
         latents.append(stage.z_mean.flatten(1).double().numpy())
+        samples.append(policy.sample(stage, generator).flatten(1).double().numpy())
         features.append(stage.task_features.double().numpy())
-    return np.concatenate(latents), np.concatenate(features)
+    return np.concatenate(latents), np.concatenate(samples), np.concatenate(features)
 
 
 def nuisance_factors(randomization: str | None) -> dict[str, Array]:
@@ -160,12 +169,12 @@ def probe(data: ProbeData, source: Source = "z") -> ProbeReport:
 
     Args:
         data: Encoded episodes.
-        source: Read from z or from the task features.
+        source: Read from z, from samples of it, or from the task features.
 
     Raises:
         DataError: A task has fewer than 8 episodes.
     """
-    x = data.z if source == "z" else data.task_features
+    x = {"z": data.z, "z_sample": data.z_sample, "task_features": data.task_features}[source]
     test = _test_frames(data)
     errors = {}
     tasks = sorted(set(data.task.tolist()))
@@ -262,7 +271,7 @@ class ProbeOptions:
     demonstrations: Path
     """Folder of HDF5 episodes of our simulator that the policies were not trained on."""
     source: Source = "z"
-    """Read from z or from the task features."""
+    """Read from the mean of z, from samples of it, or from the task features."""
     every: int = 2
     """Take each so-many-th frame."""
 
