@@ -6,6 +6,8 @@ IN_RANGE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c '$(IN_RANGE)' 2>/dev/null && { echo $$python; break; }; done)
 PIP_ARGS ?=
+# The others compare trained policies: see their --help.
+BENCHMARKS := cell_speed experts stage_one_speed mutual_information
 
 .PHONY: help setup demo test lint format bench clean
 
@@ -40,8 +42,8 @@ format: $(STAMP) ## sort imports and format
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
-bench: $(STAMP) ## print what benchmarks/ measures
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+bench: $(STAMP) ## print what benchmarks/ measures without a run of training
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
 
 clean: ## remove .venv and the caches; runs/ stays
 	rm -rf $(VENV) build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

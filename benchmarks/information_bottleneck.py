@@ -1,6 +1,6 @@
 """What the information bottleneck removes from z: Stage I with and without it, under domain randomisation.
 
-    python benchmarks/information_bottleneck.py --out runs/bottleneck
+    python benchmarks/information_bottleneck.py --weights 0 1e-3 1e-2
 
 Trains one Stage I policy for each weight on the same randomised demonstrations, then reads objects, task and
 nuisance factors (light, background) by linear probes on held-out episodes: from the mean of z and from
@@ -41,7 +41,7 @@ SOURCES: tuple[Source, ...] = ("z", "z_sample")
 class BottleneckOptions:
     """Train Stage I with different weights of the information bottleneck and compare what z holds."""
 
-    out: Path
+    out: Path = Path("runs/bottleneck")
     """Folder for demonstrations and policies."""
     weights: tuple[float, ...] = (0.0, 1e-3)
     """Values of --pretrain.lambda-ib."""

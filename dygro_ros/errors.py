@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 USER_ERROR_EXIT_CODE = 2
+BROKEN_PIPE_EXIT_CODE = 141  # what a shell reports for a program that SIGPIPE ended
 
 
 class UserError(Exception):
@@ -53,7 +55,14 @@ def unknown_name(kind: str, name: str, known: list[str] | tuple[str, ...], where
 def run_main(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line's `main`; a UserError becomes one sentence on stderr and exit code 2."""
     try:
-        code = main()
+        try:
+            code = main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone, as with `| head`; the interpreter's own last flush must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(BROKEN_PIPE_EXIT_CODE) from None
     except UserError as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         raise SystemExit(USER_ERROR_EXIT_CODE) from error

@@ -32,10 +32,10 @@ def read_logs(run: Path) -> dict[str, list[dict[str, float]]]:
                 break  # the last line of a run that is still being written
             if isinstance(record, dict) and "step" in record:
                 records.append(record)
-        if len(records) > 1:
+        if records:
             logs[source.relative_to(run).with_suffix("").as_posix()] = records
     if not logs:
-        raise RunFolderError(f"{run} holds no training log: expected *.jsonl files with two steps or more")
+        raise RunFolderError(f"{run} holds no training log: expected *.jsonl files with a step in each line")
     return logs
 
 
