@@ -3,8 +3,8 @@
     python benchmarks/information_bottleneck.py --weights 0 1e-3 1e-2
 
 Trains one Stage I policy for each weight on the same randomised demonstrations, then reads objects, task and
-nuisance factors (light, background) by linear probes on held-out episodes: from the mean of z and from
-samples of it, which is what the bottleneck bounds. Also prints each policy's success. Stages that are
+nuisance factors (colours of light and table) by linear probes on held-out episodes: from the mean of z and
+from samples of it, which is what the bottleneck bounds. Also prints each policy's success. Stages that are
 finished are not repeated.
 """
 

@@ -49,7 +49,7 @@ def data(noise_m: float, *, task_in_z: float = 1.0, light_in_z: float = 0.0, see
         task=np.array(TASKS)[task_of],
         objects=objects,
         touched=touched,
-        nuisances={"light": light, "background": np.full((len(z), 3), np.nan)},
+        nuisances={"light": light, "table": np.full((len(z), 3), np.nan)},
     )
 
 
@@ -73,7 +73,7 @@ def test_task_and_nuisance_are_read_only_where_they_are() -> None:
     assert with_all.nuisance_r2["light"] > 0.9
     assert 0.3 < with_none.task_accuracy < 0.7
     assert with_none.nuisance_r2["light"] < 0.3
-    assert "background" not in with_all.nuisance_r2  # nothing was varied
+    assert "table" not in with_all.nuisance_r2  # nothing was varied
 
 
 def test_a_blurred_sample_tells_less_than_its_mean() -> None:
@@ -151,7 +151,7 @@ def test_recordings_are_encoded_with_their_state_and_factors() -> None:
     position = recordings[0].privileged[0, PRIVILEGED_SLICES["object_positions"]][:3] / LENGTH_SCALE
     assert np.allclose(encoded.objects[0, 0], position)
     assert np.allclose(encoded.nuisances["light"], [0.9, 1.0, 0.8])
-    assert np.isnan(encoded.nuisances["background"]).all()
+    assert np.isnan(encoded.nuisances["table"]).all()
     again = encode_for_probes(policy, recordings, every=2, batch=1)
     assert np.allclose(encoded.z, again.z, atol=1e-5)
 

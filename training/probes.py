@@ -1,8 +1,8 @@
 """Linear probes: what a linear map can read from z, on episodes it was not fitted on.
 
 Object positions say whether Stage II can see what it has to correct; the task and the nuisance factors
-(light, background) say what the information bottleneck removed. Run as a module it prints one column per
-policy:
+(colours of light and table) say what the information bottleneck removed. Run as a module it prints one column
+per policy:
 
     python -m training.probes --policies with_ib/base without_ib/base --demonstrations held_out/
 """
@@ -151,17 +151,18 @@ def _encode(
 
 
 def nuisance_factors(randomization: str | None) -> dict[str, Array]:
-    """Return light and background of an episode's draw; NaN where nothing was drawn.
+    """Return the colours of light and table of an episode's draw; NaN where nothing was drawn.
 
     Args:
         randomization: The draw as JSON, from the episode's file.
     """
     draw = json.loads(randomization) if randomization else {}
-    factors = {}
-    for name, key in (("light", "light_color"), ("background", "background")):
-        # The mean colour: what the picture as a whole shows of it.
-        factors[name] = np.mean(draw[key], axis=0) if draw.get(key) else np.full(3, np.nan)
-    return factors
+    unknown = np.full(3, np.nan)
+    return {
+        "light": np.mean(draw["light_color"], axis=0) if draw.get("light_color") else unknown,
+        # The table fills most of the picture from above.
+        "table": np.asarray(draw["background"][0]) if draw.get("background") else unknown,
+    }
 
 
 def probe(data: ProbeData, source: Source = "z") -> ProbeReport:
