@@ -12,13 +12,11 @@ from typing import Any, Literal, get_args
 
 from dygro_ros.errors import UserError, unknown_name
 from models.base_policy import NanoConfig
-from models.critics import CriticConfig
 from models.residual import ResidualConfig
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import CAMERA_NAMES, TASKS
 from training.demonstrations import DemonstrationConfig
 from training.head_refinement import HeadRefinementConfig
-from training.methods.dygro import DygroConfig
 from training.methods.off_policy import OffPolicyConfig
 from training.methods.ppo import PpoConfig
 from training.methods.sft import SftConfig
@@ -133,22 +131,21 @@ def preset(name: str) -> TrainConfig:
         return TrainConfig(
             run=Path("runs/quick"),
             preset="quick",
-            demonstrations=replace(DemonstrationConfig(), episodes=30, companion_episodes=5),
             pretrain=replace(
                 PretrainConfig(),
-                steps=600,
+                steps=800,
                 checkpoint_every=200,
-                head_refinement=replace(HeadRefinementConfig(), steps=2_000),
+                head_refinement=replace(HeadRefinementConfig(), steps=3_000),
             ),
             online=replace(
-                OnlineConfig(), environment_steps=150_000, warmup_episodes=400, episodes=64, validate_every=0
+                OnlineConfig(),
+                environment_steps=400_000,
+                warmup_episodes=1_500,
+                episodes=128,
+                validate_every=0,
             ),
-            off_policy=OffPolicyConfig(
-                learner=DygroConfig(critic=CriticConfig(members=2)),
-                warmup_critic_updates=400,
-                warmup_actor_updates=200,
-            ),
-            evaluation=EvaluationConfig(episodes=10),
+            off_policy=OffPolicyConfig(warmup_critic_updates=600, warmup_actor_updates=400),
+            evaluation=EvaluationConfig(episodes=25),
         )
     raise unknown_name("preset", name, PRESETS, "--preset")
 

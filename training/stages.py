@@ -105,6 +105,7 @@ def build_method(config: TrainConfig, base: BasePolicy) -> Method:
             privileged_size=PRIVILEGED_SIZE,
             seed=config.seed,
             chunk_features=HandGeometry(base.action_space.scale, base.config.chunk),
+            name=config.method,
         )
 
 

@@ -42,7 +42,6 @@ class OffPolicyConfig:
 class OffPolicyMethod:
     """`dygro` and `residual`: two buffers and a learner."""
 
-    name = "off_policy"
     uses_warmup_episodes = True
 
     def __init__(
@@ -55,8 +54,10 @@ class OffPolicyMethod:
         privileged_size: int,
         seed: int,
         chunk_features: ChunkFeatures | None = None,
+        name: str = "dygro",
     ) -> None:
-        """Build learner and empty buffers."""
+        """Build learner and empty buffers; `name` is shown beside progress."""
+        self.name = name
         self.config = config
         self.learner = DygroLearner(
             config.learner,

@@ -15,7 +15,7 @@ from training.pretrainer import PretrainConfig
 class SftConfig:
     """How long and how fast to go on."""
 
-    steps: int = 4_000
+    steps: int = 1_500
     """Further gradient steps on the demonstrations."""
     learning_rate: float = 3e-4
     """Peak rate: below Stage I's, because the weights are no longer fresh."""
