@@ -7,12 +7,9 @@ of workers gives the same episodes. Knows no statistics and writes no file.
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -26,6 +23,7 @@ from dygro_ros.layout import ACTION_SIZE, CONTROL_RATE_HZ
 from dygro_ros.manifest import WHOLE_PICTURE, CameraSpec, ProprioSpec, standard_gripper, standard_joints
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import CAMERA_NAMES, WorkCell
+from sim2real.worker_pool import WorkerPool
 
 Output = Literal["chunk", "base_chunk"]
 
@@ -83,6 +81,10 @@ class EpisodeJob(NamedTuple):
     seed: int
     film: bool = False
     """Also return pictures, one each few control steps and the last one."""
+
+    def __str__(self) -> str:
+        """Name the episode in a message."""
+        return f"task {self.task}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -203,10 +205,6 @@ class SimulatedCellWorker:
         return run
 
 
-class WorkerError(UserError):
-    """A worker process ended before its work; what was finished is kept."""
-
-
 def run_episodes(
     jobs: Sequence[EpisodeJob],
     make_worker: Callable[[], Callable[[EpisodeJob], EpisodeResult]],
@@ -231,60 +229,6 @@ def run_episodes(
         for job in jobs:
             yield run(job)
         return
-    # Spawned, not forked: an OpenGL context or an ONNX Runtime thread pool does not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    waiting = list(reversed(jobs))
-    processes: dict[Connection, Any] = {}
-    current: dict[Connection, EpisodeJob] = {}
-    try:
-        for _ in range(min(workers, len(jobs))):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, make_worker), daemon=True)
-            process.start()
-            theirs.close()
-            processes[ours] = process
-            current[ours] = waiting.pop()
-            ours.send(current[ours])
-        while current:
-            for connection in wait(list(current)):
-                assert isinstance(connection, Connection)
-                job = current.pop(connection)
-                yield _received(connection, processes[connection], job)
-                if waiting:
-                    current[connection] = waiting.pop()
-                    connection.send(current[connection])
-    finally:
-        for connection, process in processes.items():
-            connection.close()
-            process.join(timeout=5)
-            if process.is_alive():
-                process.terminate()
-
-
-def _received(connection: Connection, process: Any, job: EpisodeJob) -> EpisodeResult:
-    try:
-        kind, value = connection.recv()
-    except (EOFError, ConnectionError) as error:
-        process.join(timeout=5)
-        raise WorkerError(
-            f"a worker process ended with exit code {process.exitcode} on task {job.task}, seed {job.seed}: "
-            "the same command goes on from the finished episodes"
-        ) from error
-    if kind == "user error":
-        raise UserError(value)
-    assert isinstance(value, EpisodeResult)
-    return value
-
-
-def _serve(connection: Connection, make_worker: Callable[[], Callable[[EpisodeJob], EpisodeResult]]) -> None:
-    """Run jobs from the pipe until it closes; a user's error goes back through it, a defect ends this."""
-    run: Callable[[EpisodeJob], EpisodeResult] | None = None
-    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
-        while True:
-            job = connection.recv()
-            try:
-                run = run or make_worker()
-                answer: tuple[str, Any] = ("result", run(job))
-            except UserError as error:
-                answer = ("user error", str(error))
-            connection.send(answer)
+    with WorkerPool(make_worker, min(workers, len(jobs))) as pool:
+        for _, result in pool.run(jobs):
+            yield result

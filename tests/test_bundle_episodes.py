@@ -16,13 +16,13 @@ from dygro_ros.inference import OnnxPolicy
 from sim2real.bundle_episodes import (
     Contestant,
     EpisodeJob,
-    WorkerError,
     cell_for,
     cell_interface,
     run_episode,
     run_episodes,
 )
 from sim2real.cell.randomization import CLEAN
+from sim2real.worker_pool import WorkerError
 
 
 @pytest.fixture(scope="module")

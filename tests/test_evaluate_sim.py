@@ -18,10 +18,10 @@ from scripted_cell import ScriptedWorker
 
 from dygro_ros.bundle import Bundle, write_bundle
 from dygro_ros.errors import DataError, RunFolderError, UserError
-from sim2real.bundle_episodes import WorkerError
 from sim2real.cell.tasks import STEP_LIMITS
 from sim2real.evaluate_sim import EvaluateSim, Evaluation, evaluate, gate_sentence, prepare, result_table, run
 from sim2real.seeds import SEED_BLOCKS, SeedPurpose, purpose_of
+from sim2real.worker_pool import WorkerError
 
 TASKS = ("place_empty_cup", "stack_bowls_two")
 

@@ -7,6 +7,7 @@ from models.base_policy import BasePolicy, NanoConfig
 from models.residual import ResidualConfig, sample_coefficients
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.seeds import SeedPurpose, seeds_for
+from sim2real.worker_pool import WorkerError
 from training.dual_arm_space import dual_arm_space, unit_space
 from training.episodes import ARRAY_FIELDS, EpisodeRequest
 from training.frozen_base import FrozenBase, export_frozen_base
@@ -98,8 +99,8 @@ def test_recorded_densities_can_be_recomputed(residual, requests, episodes):
 def test_a_dead_worker_is_reported(spec, residual, requests):
     engine = LocalProcesses(spec, 1)
     try:
-        engine._processes[0].kill()
-        with pytest.raises(RuntimeError, match="worker died"):
+        next(iter(engine._pool._processes.values())).kill()
+        with pytest.raises(WorkerError, match="exit code -9"):
             engine.collect(requests[:1], to_weights(residual))
     finally:
         engine.close()

@@ -7,12 +7,9 @@ request's own seed.
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +22,7 @@ from models.action_space import ActionSpace
 from models.residual import ResidualConfig, ResidualPolicy, sample_coefficients
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import TASKS, WorkCell
+from sim2real.worker_pool import WorkerPool
 from training.episodes import Episode, EpisodeRequest
 from training.frozen_base import FrozenBase, export_frozen_base
 from training.stage_one import build_residual, load_base_policy
@@ -138,27 +136,31 @@ def run_episode(
     )
 
 
-def _worker(connection: Connection, spec: RolloutSpec) -> None:
-    """Worker loop: ('weights', dict) sets the residual, ('run', index, request) runs one, None ends."""
-    torch.set_num_threads(1)
-    base_policy = load_base_policy(spec.base_policy)
-    frozen = FrozenBase(spec.base_policy)
-    residual = build_residual(base_policy, spec.residual)
-    cell = WorkCell(
-        spec.randomization,
-        image_size=base_policy.config.image_size,
-        instruction_split=spec.instruction_split,
-    )
-    # EOFError: the parent is gone, and with it the work.
-    with contextlib.closing(cell), contextlib.suppress(EOFError):
-        while (message := connection.recv()) is not None:
-            if message[0] == "weights":
-                residual.load_state_dict(
-                    {name: torch.from_numpy(value) for name, value in message[1].items()}
-                )
-            else:
-                episode = run_episode(cell, frozen, base_policy.action_space, residual, message[2])
-                connection.send((message[1], episode))
+@dataclass(frozen=True)
+class RolloutWorker:
+    """Builds, inside a worker process, what takes weights and runs requests."""
+
+    spec: RolloutSpec
+
+    def __call__(self) -> Callable[[EpisodeRequest | Weights], Episode | None]:
+        """Load the frozen base and open a cell."""
+        torch.set_num_threads(1)
+        base_policy = load_base_policy(self.spec.base_policy)
+        frozen = FrozenBase(self.spec.base_policy)
+        residual = build_residual(base_policy, self.spec.residual)
+        cell = WorkCell(
+            self.spec.randomization,
+            image_size=base_policy.config.image_size,
+            instruction_split=self.spec.instruction_split,
+        )
+
+        def work(job: EpisodeRequest | Weights) -> Episode | None:
+            if isinstance(job, EpisodeRequest):
+                return run_episode(cell, frozen, base_policy.action_space, residual, job)
+            residual.load_state_dict({name: torch.from_numpy(value) for name, value in job.items()})
+            return None
+
+        return work
 
 
 class LocalProcesses:
@@ -166,20 +168,10 @@ class LocalProcesses:
 
     def __init__(self, spec: RolloutSpec, workers: int) -> None:
         """Start the workers (spawned, one computing thread each)."""
-        if workers < 1:
-            raise ValueError(f"workers must be at least 1, got {workers}")
         os.environ.setdefault("MUJOCO_GL", "egl")
         export_frozen_base(spec.base_policy)
-        context = multiprocessing.get_context("spawn")
-        self._connections: list[Connection] = []
-        self._processes = []
-        for _ in range(workers):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_worker, args=(theirs, spec), daemon=True)
-            process.start()
-            theirs.close()
-            self._connections.append(ours)
-            self._processes.append(process)
+        self._pool: WorkerPool[EpisodeRequest | Weights, Episode | None]
+        self._pool = WorkerPool(RolloutWorker(spec), workers)
 
     def collect(
         self, requests: Sequence[EpisodeRequest], weights: Weights, progress: Progress | None = None
@@ -187,48 +179,20 @@ class LocalProcesses:
         """Run the requests; see `RolloutEngine.collect`.
 
         Raises:
-            RuntimeError: A worker died; the message holds its exit code.
+            WorkerError: A worker died; the message holds its exit code.
         """
-        results: list[Episode | None] = [None] * len(requests)
-        pending = iter(enumerate(requests))
-        busy: set[Connection] = set()
-
-        def feed(connection: Connection) -> None:
-            upcoming = next(pending, None)
-            if upcoming is None:
-                return
-            connection.send(("run", *upcoming))
-            busy.add(connection)
-
-        try:
-            for connection in self._connections:
-                connection.send(("weights", weights))
-                feed(connection)
-            while busy:
-                for ready in wait(list(busy)):
-                    assert isinstance(ready, Connection)
-                    index, episode = ready.recv()
-                    busy.discard(ready)
-                    feed(ready)
-                    results[index] = episode
-                    if progress is not None:
-                        progress(episode)
-        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-            for process in self._processes:
-                process.join(timeout=1.0)
-            codes = [process.exitcode for process in self._processes]
-            raise RuntimeError(f"a rollout worker died (exit codes {codes}); its error is above") from error
-        return [episode for episode in results if episode is not None]
+        self._pool.broadcast(weights)
+        results: dict[int, Episode] = {}
+        for index, episode in self._pool.run(requests):
+            assert episode is not None
+            results[index] = episode
+            if progress is not None:
+                progress(episode)
+        return [results[index] for index in range(len(requests))]
 
     def close(self) -> None:
-        """Ask the workers to end; terminate those that do not."""
-        for connection in self._connections:
-            with contextlib.suppress(BrokenPipeError, OSError):
-                connection.send(None)
-        for process in self._processes:
-            process.join(timeout=5.0)
-            if process.is_alive():
-                process.terminate()
+        """Stop the workers."""
+        self._pool.close()
 
 
 def to_weights(residual: ResidualPolicy) -> Weights:
