@@ -89,7 +89,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     gains: dict[str, list[float]] = {}
     shown: set[int] = set()
     for found in sorted(results, key=_order):
-        for entry in found["contestants"]:
+        for entry in sorted(found["contestants"], key=lambda entry: METHODS.index(entry["method"])):
             role, seed = entry["role"], entry["training_seed"]
             if role == BASE and seed in shown:
                 continue
