@@ -17,6 +17,7 @@ from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import CAMERA_NAMES, TASKS
 from training.demonstrations import DemonstrationConfig
 from training.head_refinement import HeadRefinementConfig
+from training.methods.dygro import DygroConfig
 from training.methods.off_policy import OffPolicyConfig
 from training.methods.ppo import PpoConfig
 from training.methods.sft import SftConfig
@@ -144,8 +145,11 @@ def preset(name: str) -> TrainConfig:
                 episodes=128,
                 validate_every=0,
             ),
-            off_policy=OffPolicyConfig(warmup_critic_updates=600, warmup_actor_updates=400),
-            evaluation=EvaluationConfig(episodes=25),
+            # A thousand actor updates in all: the average that is exported must not lag behind by as many.
+            off_policy=OffPolicyConfig(
+                learner=DygroConfig(actor_average=0.99), warmup_critic_updates=600, warmup_actor_updates=500
+            ),
+            evaluation=EvaluationConfig(episodes=50),
         )
     raise unknown_name("preset", name, PRESETS, "--preset")
 
