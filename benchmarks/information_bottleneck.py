@@ -1,6 +1,6 @@
 """What the information bottleneck removes from z: Stage I with and without it, under domain randomisation.
 
-    python benchmarks/information_bottleneck.py --weights 0 1e-3 1e-2
+    python benchmarks/information_bottleneck.py --weights 0 1e-3 1e-1
 
 Trains one Stage I policy for each weight on the same randomised demonstrations, then reads objects, task and
 nuisance factors (colours of light and table) by linear probes on held-out episodes: from the mean of z and
@@ -43,7 +43,7 @@ class BottleneckOptions:
 
     out: Path = Path("runs/bottleneck")
     """Folder for demonstrations and policies."""
-    weights: tuple[float, ...] = (0.0, 1e-3)
+    weights: tuple[float, ...] = (0.0, 1e-3, 1e-1)
     """Values of --pretrain.lambda-ib."""
     demonstrations: int = 60
     """Demonstrations of each task to train on."""
