@@ -23,7 +23,7 @@ from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import run_main
 from dygro_ros.inference import OnnxPolicy
 from dygro_ros.layout import CONTROL_RATE_HZ
-from sim2real.bundle_episodes import Output, cell_for
+from sim2real.bundle_episodes import EpisodeJob, Output, cell_for, run_episode
 from sim2real.cell.randomization import CLEAN
 from sim2real.cell.scene import FIXED_OBJECTS, TASK_OBJECTS
 from sim2real.cell.tasks import is_success
@@ -58,13 +58,7 @@ def judge(
     cell: WorkCell, policy: OnnxPolicy, output: Output, task: str, seed: int
 ) -> tuple[bool, bool, bool]:
     """Run one episode; return whether it succeeded, and if so whether it leans and whether it is lost."""
-    cell.reset(task, seed)
-    while not cell.succeeded and cell.step_count < cell.step_limit:
-        answer = policy.infer(cell.images(), cell.instruction, cell.proprio())
-        for action in getattr(answer, output):
-            if cell.step(action) or cell.step_count >= cell.step_limit:
-                break
-    if not cell.succeeded:
+    if not run_episode(cell, policy, output, EpisodeJob(0, task, seed)).success:
         return False, False, False
     leaning = task in STANDING_TASKS and leans(cell)
     targets = cell.drive_targets()

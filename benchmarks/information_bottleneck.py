@@ -10,7 +10,6 @@ finished are not repeated.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,7 +73,6 @@ def successes(folder: Path, options: BottleneckOptions) -> int:
 def main() -> None:
     """Train, probe and print."""
     options = tyro.cli(BottleneckOptions, description=__doc__)
-    os.environ.setdefault("MUJOCO_GL", "egl")
     defaults = TrainConfig()
     held_out = options.out / "held_out"
     for folder, episodes, seed in (

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dygro_ros.layout import ARM_INDICES, GRIPPER_INDICES
+from dygro_ros.layout import ARM_INDICES, GRIPPER_INDICES, SIDES
 from sim2real.cell import arms
 from sim2real.cell.privileged import LENGTH_SCALE, ORIGIN_M, PRIVILEGED_SLICES
 
 SCALES_M = (0.01, 0.03, 0.1)
 """Offsets are shown as tanh(offset / scale) for each of these."""
-ARMS = 2
+ARMS = len(SIDES)
 OBJECTS = 2
 
 
@@ -122,7 +122,7 @@ class HandGeometry(nn.Module):
         to_goal = field("object_to_goal", OBJECTS, 3) / LENGTH_SCALE
         axes = field("object_rotations", OBJECTS * 2, 3)
         features = [_at_scales(to_goal)]
-        for arm, side in enumerate(("left", "right")):
+        for arm, side in enumerate(SIDES):
             columns = list(ARM_INDICES[6 * arm : 6 * arm + 6])
             measured = joints[:, columns]
             now = forward_kinematics(measured, side)

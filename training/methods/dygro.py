@@ -143,7 +143,6 @@ class DygroLearner:
         )
         self.generator = torch.Generator().manual_seed(seed)
         self.updates = 0
-        self.actor_updates = 0
         self.target_entropy = actor.coefficients * (
             0.5 * math.log(2.0 * math.pi * math.e) + math.log(config.target_std)
         )
@@ -152,10 +151,7 @@ class DygroLearner:
         self, critics: CriticEnsemble, latent: Tensor, privileged: Tensor, base: Tensor, chunk: Tensor
     ) -> Tensor:
         """Return each critic's value of a chunk, (K, B), in single precision."""
-        parts = {"privileged": (privileged,), "latent": (latent,)}.get(
-            self.config.critic.state, (latent, privileged)
-        )
-        state = self.scaler(torch.cat(parts, dim=-1))
+        state = self.scaler(self._seen(latent, privileged))
         if self.chunk_features is not None:
             state = torch.cat([state, self.chunk_features(privileged, chunk)], dim=-1)
         with self._autocast():
@@ -163,11 +159,14 @@ class DygroLearner:
 
     def fit_scaler(self, batch: Batch) -> None:
         """Set the critics' input standardisation from one large batch of offline data."""
+        self.scaler.fit(self._seen(batch.latent, batch.privileged))
+
+    def _seen(self, latent: Tensor, privileged: Tensor) -> Tensor:
+        """Return what the configuration shows to critics of a state."""
         kind = self.config.critic.state
-        parts = {"privileged": (batch.privileged,), "latent": (batch.latent,)}.get(
-            kind, (batch.latent, batch.privileged)
-        )
-        self.scaler.fit(torch.cat(parts, dim=-1))
+        if kind == "both":
+            return torch.cat([latent, privileged], dim=-1)
+        return privileged if kind == "privileged" else latent
 
     def _noise(self, count: int) -> Tensor:
         return torch.randn(count, self.actor.coefficients, generator=self.generator)
@@ -287,7 +286,6 @@ class DygroLearner:
         if not bool(torch.isfinite(norm)):
             check_finite_tensors(self.updates, named_gradients(self.actor), "actor gradient")
         self.actor_optimizer.step()
-        self.actor_updates += 1
         update_target(self.average, self.actor, 1.0 - config.actor_average)
         if config.residual.learn_std and config.temperature_learning_rate > 0.0:
             gap = (log_prob.detach().mean() + self.target_entropy) / self.actor.coefficients

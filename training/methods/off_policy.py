@@ -147,7 +147,6 @@ class OffPolicyMethod:
         """Return JSON-able state for checkpoints."""
         return {
             "updates": self.learner.updates,
-            "actor_updates": self.learner.actor_updates,
             "rng": self.rng.bit_generator.state,
         }
 
@@ -156,5 +155,4 @@ class OffPolicyMethod:
         self.learner.log_temperature.data.copy_(tensors["log_temperature"])
         self.learner.generator.set_state(tensors["generator"])
         self.learner.updates = int(scalars["updates"])
-        self.learner.actor_updates = int(scalars["actor_updates"])
         self.rng.bit_generator.state = scalars["rng"]
