@@ -5,7 +5,7 @@ import math
 import mujoco
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dygro_ros.layout import ARM_LOWER, ARM_UPPER, SIDES
@@ -39,6 +39,7 @@ def test_forward_kinematics_is_mujocos(side: str, joints: np.ndarray) -> None:
 
 
 @given(sides, joint_angles, joint_angles)
+@example("left", np.array([0.0, 1.0, -1.0, 0.0, 0.0, -2.0]), np.array([0.0, 1.0, -1.0, 1.5, 0.0, 0.0]))
 def test_inverse_kinematics_reaches_every_reachable_pose_inside_the_limits(
     side: str, joints: np.ndarray, reference: np.ndarray
 ) -> None:

@@ -200,10 +200,13 @@ def _wrist_solutions(rotation: Vector, q4_reference: float) -> list[tuple[float,
     sine = math.hypot(rotation[0, 2], rotation[1, 2])
     if sine < 1e-6:  # joint4 and joint6 are parallel: keep joint4 where it is
         turn = math.atan2(rotation[1, 0], rotation[0, 0])
-        # if joint6 cannot take the rest of the turn, joint4 must
+        # if joint6 cannot take the rest of the turn, joint4 must; a full turn more or less may fit where one
+        # leaves the limits
         slack = _wrap(turn - q4_reference)
-        q6 = min(max(slack, ARM_LOWER[5] + 0.1), ARM_UPPER[5] - 0.1)
-        triples = [(q4_reference + slack - q6, 0.0, q6)] if cosine > 0 else []
+        triples = []
+        for rest in (slack, slack - 2 * math.pi, slack + 2 * math.pi) if cosine > 0 else ():
+            q6 = min(max(rest, ARM_LOWER[5] + 0.1), ARM_UPPER[5] - 0.1)
+            triples.append((q4_reference + rest - q6, 0.0, q6))
     else:
         q5 = math.atan2(sine, cosine)
         q4 = math.atan2(rotation[1, 2], rotation[0, 2])
