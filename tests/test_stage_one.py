@@ -54,6 +54,13 @@ def test_a_policy_comes_back_equal(policy, tmp_path):
     assert not any(parameter.requires_grad for parameter in back.parameters())
 
 
+def test_a_colleague_may_read_what_the_users_mask_allows(policy, tmp_path):
+    save_base_policy(tmp_path, policy)
+    (tmp_path / "any").write_bytes(b"")
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        assert (tmp_path / name).stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_damage_is_named(policy, tmp_path):
     with pytest.raises(CheckpointError, match="expected the file"):
         load_base_policy(tmp_path)

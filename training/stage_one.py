@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from dygro_ros.errors import CheckpointError, DataError
 from dygro_ros.layout import ACTION_SIZE, GRIPPER_INDICES, encode_instruction
@@ -33,7 +33,8 @@ def save_base_policy(folder: Path, policy: BasePolicy) -> None:
     """Write the policy's configuration and weights; each file beside, then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{WEIGHTS_FILE}.tmp"
-    save_file({name: value.contiguous() for name, value in policy.state_dict().items()}, weights)
+    # Not `save_file`: its files are for their owner alone, and colleagues share bases by --base-run.
+    weights.write_bytes(save({name: value.contiguous() for name, value in policy.state_dict().items()}))
     os.replace(weights, folder / WEIGHTS_FILE)
     config = folder / f"{CONFIG_FILE}.tmp"
     config.write_text(json.dumps(asdict(policy.config), indent=1) + "\n", encoding="utf-8")
