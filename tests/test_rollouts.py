@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,22 @@ def test_one_worker_and_two_give_the_same_episodes(spec, residual, requests, epi
     for one, two in zip(episodes, alone, strict=True):
         for name in ARRAY_FIELDS:
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+
+
+def test_a_policy_with_wrist_cameras_gets_their_pictures(spec, tmp_path):
+    torch.manual_seed(0)
+    base = BasePolicy(
+        replace(NETWORK, cameras=3), dual_arm_space(np.full(14, 0.2), np.zeros(14), np.ones(14))
+    )
+    save_base_policy(tmp_path, base)
+    engine = LocalProcesses(replace(spec, base_policy=tmp_path), 1)
+    seed = seeds_for(SeedPurpose.TESTS, 0, 0, 1)[0]
+    requests = [EpisodeRequest(task="pick_dual_bottles", seed=seed, mode="base")]
+    try:
+        (episode,) = engine.collect(requests, to_weights(build_residual(base, RESIDUAL)))
+    finally:
+        engine.close()
+    assert episode.steps == episode.valid.sum() > 0
 
 
 def test_episodes_come_back_in_the_order_of_the_requests(requests, episodes):

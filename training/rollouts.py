@@ -151,6 +151,7 @@ class RolloutWorker:
         cell = WorkCell(
             self.spec.randomization,
             image_size=base_policy.config.image_size,
+            wrist_cameras=base_policy.config.cameras > 1,
             instruction_split=self.spec.instruction_split,
         )
 
