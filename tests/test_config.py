@@ -3,7 +3,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from dygro_ros.errors import UserError
+from models.base_policy import NanoConfig
 from training.config import METHODS, PRESETS, TrainConfig, as_json, preset
+from training.demonstrations import DemonstrationConfig
 
 
 def test_every_preset_resolves():
@@ -34,6 +36,16 @@ def test_only_dygro_routes(method):
         ({"randomization": "wild"}, "wild"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"workers": 0}, "--workers must be at least 1, got 0"),
+        ({"network": NanoConfig(cameras=2)}, "--network.cameras must be 1 (head) or 3"),
+        ({"network": NanoConfig(cameras=3)}, "--network.cameras 3 needs --demonstrations.wrist-cameras"),
+        (
+            {"demonstrations": DemonstrationConfig(wrist_cameras=True)},
+            "--network.cameras 1 needs --demonstrations.no-wrist-cameras",
+        ),
+        (
+            {"demonstrations": DemonstrationConfig(image_size=64)},
+            "--demonstrations.image-size 64 and --network.image-size 128 must be equal",
+        ),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(change, words):

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dygro_ros.bundle import read_bundle
+from training.episode_file import read_episode, write_episode
 
 ROOT = Path(__file__).resolve().parents[1]
 MINIATURE = (
@@ -91,3 +93,27 @@ def test_a_run_is_not_overwritten(run):
     result = command("--run", str(run), *MINIATURE)
     assert result.returncode == 2
     assert "go on with --resume, or delete it with --overwrite" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def recorded(run, tmp_path_factory):
+    """The run's demonstrations as RoboTwin would have them: no simulator state, a rate that is not ours."""
+    folder = tmp_path_factory.mktemp("recorded")
+    for index, path in enumerate(sorted((run / "demonstrations").glob("**/*.hdf5"))):
+        record = replace(read_episode(path), rate_hz=15, executed=None, privileged=None, task=None, seed=None)
+        write_episode(folder / f"episode_{index:07d}.hdf5", record)
+    return folder
+
+
+def test_recorded_demonstrations_stand_in_for_ours(recorded, tmp_path):
+    arguments = ["--recorded.folder", str(recorded), "--recorded.rate-hz", "16.667"]
+    refused = command("--run", str(tmp_path / "refused"), *MINIATURE, *arguments)
+    assert refused.returncode == 2
+    remedy = ["--pretrain.lambda-objects", "0", "--off-policy.learner.offline-fraction", "0"]
+    assert "episode_0000000.hdf5 holds no simulator state" in refused.stderr
+    assert f"do without it by {' '.join(remedy)}" in refused.stderr
+    assert not (tmp_path / "refused").exists()
+    result = command("--run", str(tmp_path / "run"), *MINIATURE, *arguments, *remedy)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert not (tmp_path / "run" / "demonstrations").exists()
+    assert read_bundle(tmp_path / "run" / "bundle").manifest.training.method == "dygro"

@@ -23,6 +23,7 @@ from training.methods.ppo import PpoConfig
 from training.methods.sft import SftConfig
 from training.online import OnlineConfig
 from training.pretrainer import PretrainConfig
+from training.recorded_demonstrations import RecordedConfig
 
 MethodName = Literal["dygro", "residual", "ppo", "sft"]
 PresetName = Literal["nano", "quick"]
@@ -67,6 +68,7 @@ class TrainConfig:
     base_run: Path | None = None
     """Take demonstrations and Stage I policy from this run instead of making them: methods share a base."""
     demonstrations: DemonstrationConfig = field(default_factory=DemonstrationConfig)
+    recorded: RecordedConfig = field(default_factory=RecordedConfig)
     network: NanoConfig = field(default_factory=NanoConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     online: OnlineConfig = field(default_factory=OnlineConfig)
@@ -110,6 +112,7 @@ class TrainConfig:
             if value is not None and value < 1:
                 raise UserError(f"--{name} must be at least 1, got {value}")
         RandomizationConfig.from_name(self.randomization)
+        self._check_pictures()
         learner = replace(self.off_policy.learner, residual=self.residual)
         if self.method == "ppo":
             learner = self.off_policy.learner
@@ -118,6 +121,25 @@ class TrainConfig:
             pretrain=replace(self.pretrain, seed=self.seed),
             off_policy=replace(self.off_policy, learner=learner),
         )
+
+    def _check_pictures(self) -> None:
+        """Refuse a network that sees other pictures than the demonstrations hold."""
+        count = self.network.cameras
+        if count not in (1, len(CAMERA_NAMES)):
+            raise UserError(
+                f"--network.cameras must be 1 (head) or {len(CAMERA_NAMES)} (head and wrists), got {count}"
+            )
+        if self.recorded.folder is not None:
+            return
+        recorded, seen = self.demonstrations.image_size, self.network.image_size
+        if recorded != seen:
+            raise UserError(
+                f"--demonstrations.image-size {recorded} and --network.image-size {seen} must be equal"
+            )
+        if self.demonstrations.wrist_cameras != (count > 1):
+            raise UserError(
+                f"--network.cameras {count} needs --demonstrations.{'' if count > 1 else 'no-'}wrist-cameras"
+            )
 
 
 def preset(name: str) -> TrainConfig:

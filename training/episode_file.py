@@ -197,7 +197,7 @@ class _Reader:
         return values.astype(np.float32)
 
 
-def _read_header(reader: _Reader, expected_rate_hz: float) -> tuple[tuple[str, ...], float]:
+def _read_header(reader: _Reader, expected_rate_hz: float | None) -> tuple[tuple[str, ...], float]:
     if "data_format_version" in reader.file:
         version = reader.text("data_format_version")
         if version != FORMAT_VERSION:
@@ -219,7 +219,7 @@ def _read_header(reader: _Reader, expected_rate_hz: float) -> tuple[tuple[str, .
     if not isinstance(found, list) or not found or not all(isinstance(text, str) and text for text in found):
         raise reader.error("instructions", "must be a list of at least one text")
     rate_hz = float(np.ravel(reader.values("additional_info/frequency"))[0])
-    if rate_hz != expected_rate_hz:
+    if expected_rate_hz is not None and rate_hz != expected_rate_hz:
         raise reader.error(
             "additional_info/frequency", f"must be {expected_rate_hz:g} Hz, found {rate_hz:g} Hz"
         )
@@ -259,27 +259,43 @@ def _read_camera(reader: _Reader, camera: str, frames: int) -> NDArray[np.uint8]
     return np.stack(images)
 
 
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such demonstration file") from error
+    except OSError as error:
+        raise DataError(f"{path}: not a whole HDF5 file, it is truncated or damaged ({error})") from error
+
+
+def holds_simulator_state(path: Path) -> bool:
+    """Return whether an episode tells its task and the simulator's state, as ours do and RoboTwin's do not.
+
+    Raises:
+        DataError: The file is missing, truncated or damaged.
+    """
+    with _open(path) as file:
+        return "simulator/privileged_state" in file and "task" in file["simulator"].attrs
+
+
 def read_episode(
-    path: Path, *, cameras: Sequence[str] = ("head_camera",), expected_rate_hz: float = CONTROL_RATE_HZ
+    path: Path,
+    *,
+    cameras: Sequence[str] = ("head_camera",),
+    expected_rate_hz: float | None = CONTROL_RATE_HZ,
 ) -> EpisodeRecord:
     """Read and check one episode, ours or RoboTwin's.
 
     Args:
         path: The HDF5 file.
         cameras: Cameras to decode, from `CAMERA_GROUPS`; others in the file are passed over.
-        expected_rate_hz: Rate that the file must have.
+        expected_rate_hz: Rate that the file must have; None passes over what the file says.
 
     Raises:
         DataError: The file is missing, truncated or damaged, or a field is missing or has another shape,
             joint order or rate; the message names field and file.
     """
-    try:
-        file = h5py.File(path, "r")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such demonstration file") from error
-    except OSError as error:
-        raise DataError(f"{path}: not a whole HDF5 file, it is truncated or damaged ({error})") from error
-    with file:
+    with _open(path) as file:
         reader = _Reader(file, path)
         instructions, rate_hz = _read_header(reader, expected_rate_hz)
         proprio = _read_joints(reader, "state", None)

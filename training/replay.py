@@ -150,6 +150,6 @@ class ReplayBuffer:
             self.columns[name] = column
 
 
-def concatenate(first: Batch, second: Batch) -> Batch:
-    """Join two batches (RLPD: half offline, half online)."""
-    return Batch(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
+def concatenate(*batches: Batch) -> Batch:
+    """Join batches (RLPD: half offline, half online)."""
+    return Batch(*(torch.cat(columns) for columns in zip(*batches, strict=True)))

@@ -7,13 +7,13 @@ run goes on with the first unfinished one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from rich.progress import track
 
-from dygro_ros.errors import RunFolderError
+from dygro_ros.errors import DataError, RunFolderError
 from dygro_ros.manifest import TrainingSpec
 from models.base_policy import BasePolicy
 from models.dygro_policy import DygroPolicy
@@ -26,15 +26,16 @@ from sim2real.export import cell_golden_inputs, export_bundle, facts_of
 from sim2real.seeds import SeedPurpose, seeds_for
 from training.checkpoint import has_state, load_state, save_state
 from training.config import TrainConfig
-from training.dataset import FrameDataset, load_dataset
+from training.dataset import FrameDataset
 from training.demonstrations import collect
-from training.episode_file import read_episode
+from training.episode_file import EpisodeRecord, holds_simulator_state, read_episode
 from training.episodes import Episode
 from training.methods.off_policy import OffPolicyMethod
 from training.methods.ppo import PpoMethod
 from training.methods.sft import fine_tune
 from training.online import Method, OnlineTraining
 from training.pretrain import pretrain
+from training.recorded_demonstrations import find_episodes, read_recorded
 from training.rollouts import LocalProcesses, RolloutSpec
 from training.run_folder import current_commit, fingerprint, fingerprint_hash
 from training.stage_one import (
@@ -51,8 +52,33 @@ DEMONSTRATIONS, STAGE_ONE, STAGE_TWO, FINAL, BUNDLE, BASE_BUNDLE, EVALUATION = (
 GOLDEN_FRAMES_PER_TASK = 2
 
 
+def check_recorded(config: TrainConfig) -> None:
+    """Check recorded demonstrations, if there are any, before a run begins.
+
+    Raises:
+        UserError: There is no such folder.
+        DataError: It holds no episode, or one without the simulator state that losses and critics are to see.
+    """
+    if config.recorded.folder is None:
+        return
+    files = find_episodes(config.recorded.folder)
+    trains_vision = config.base_run is None or config.method == "sft"
+    readers = {
+        "--pretrain.lambda-objects 0": trains_vision and config.pretrain.lambda_objects > 0,
+        "--off-policy.learner.offline-fraction 0": _critics_see_demonstrations(config),
+    }
+    remedy = " ".join(option for option, reads in readers.items() if reads)
+    if not remedy:
+        return
+    for path in files:
+        if not holds_simulator_state(path):
+            raise DataError(f"{path} holds no simulator state: do without it by {remedy}")
+
+
 def make_demonstrations(config: TrainConfig) -> list[Path]:
-    """Return the demonstrations' files, collecting what is missing; of the base run, if one is given."""
+    """Return the demonstrations: recorded ones, the base run's, or ours, collecting what is missing."""
+    if config.recorded.folder is not None:
+        return find_episodes(config.recorded.folder)
     source = config.base_run or config.run
     if config.base_run is not None and not (config.base_run / DEMONSTRATIONS).is_dir():
         raise RunFolderError(f"--base-run {config.base_run} holds no folder {DEMONSTRATIONS}")
@@ -79,8 +105,25 @@ def make_base_policy(config: TrainConfig, files: Sequence[Path]) -> BasePolicy:
     return load_base_policy(folder)
 
 
+def _critics_see_demonstrations(config: TrainConfig) -> bool:
+    return config.method in ("dygro", "residual") and config.off_policy.learner.offline_fraction > 0
+
+
+def _records(config: TrainConfig, files: Iterable[Path]) -> Iterator[EpisodeRecord]:
+    for path in files:
+        if config.recorded.folder is None:
+            yield read_episode(path, cameras=config.cameras)
+        else:
+            yield read_recorded(
+                path,
+                cameras=config.cameras,
+                image_size=config.network.image_size,
+                rate_hz=config.recorded.rate_hz,
+            )
+
+
 def _load(config: TrainConfig, files: Sequence[Path]) -> FrameDataset:
-    return load_dataset(files, config.network.chunk, config.cameras)
+    return FrameDataset(_records(config, files), config.network.chunk)
 
 
 def base_folder(config: TrainConfig) -> Path:
@@ -155,10 +198,11 @@ def _train_online(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) 
 
 
 def _offline_episodes(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) -> Iterator[Episode]:
+    if not _critics_see_demonstrations(config):
+        return iter(())
     coefficients = build_residual(base, config.residual).coefficients
     shown = track(files, description="encoding demonstrations")
-    records = (read_episode(path, cameras=config.cameras) for path in shown)
-    return encode_demonstrations(base, records, coefficients=coefficients)
+    return encode_demonstrations(base, _records(config, shown), coefficients=coefficients)
 
 
 def make_bundle(config: TrainConfig, policy: DygroPolicy, environment_steps: int) -> Path:

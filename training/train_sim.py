@@ -25,6 +25,7 @@ from dygro_ros.errors import run_main
 from training.config import PRESETS, TrainConfig, preset
 from training.run_folder import claim
 from training.stages import (
+    check_recorded,
     evaluate,
     make_base_bundle,
     make_base_policy,
@@ -48,6 +49,7 @@ def parse(arguments: list[str]) -> TrainConfig:
 def train(config: TrainConfig) -> None:
     """Run all stages that are not finished yet."""
     console = Console()
+    check_recorded(config)
     claim(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)

@@ -102,8 +102,9 @@ class OffPolicyMethod:
 
     def warm_up(self, tick: Tick) -> None:
         """Cal-QL warm-up on demonstrations and warm-up episodes; `tick` is called after each update."""
-        probe = concatenate(self.offline.sample(5_000, self.rng), self.online.sample(5_000, self.rng))
-        self.learner.fit_scaler(probe)
+        probe = [self.offline.sample(5_000, self.rng)] if self.offline.size else []
+        probe.append(self.online.sample(5_000, self.rng))
+        self.learner.fit_scaler(concatenate(*probe))
         for _ in range(self.config.warmup_critic_updates):
             tick(self.learner.update(self._batch(), train_actor=False, on_returns=True))
         update_target(self.learner.targets, self.learner.critics, 1.0)

@@ -1,0 +1,105 @@
+"""Recorded episodes: rate, picture size and meaning after they have been brought to what the policy sees."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dygro_ros.errors import DataError, UserError
+from training.episode_file import EpisodeRecord, write_episode
+from training.recorded_demonstrations import at_control_rate, find_episodes, read_recorded
+
+ROBOTWIN_RATE_HZ = 250 / 15
+HEAD = ("head_camera",)
+
+
+def robotwin_like(frames: int = 11, height: int = 24, width: int = 32) -> EpisodeRecord:
+    """States that count up by one a frame, each action the next state; frame k is painted in grey 10 k."""
+    state = np.arange(frames, dtype=np.float32)
+    joints, targets = (
+        np.repeat(values[:, None] / 20, 14, axis=1) for values in (state, np.minimum(state + 1, frames - 1))
+    )
+    images = np.zeros((frames, 1, height, width, 3), dtype=np.uint8)
+    images += (10 * np.arange(frames, dtype=np.uint8))[:, None, None, None, None]
+    return EpisodeRecord(
+        instructions=("pick up both bottles",),
+        rate_hz=15,
+        proprio=joints,
+        action=targets,
+        cameras=HEAD,
+        images=images,
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "pick_dual_bottles" / "data" / "episode_0000000.hdf5"
+    path.parent.mkdir(parents=True)
+    write_episode(path, robotwin_like())
+    return path
+
+
+def test_robotwins_next_state_stays_the_next_state_at_our_rate(path: Path) -> None:
+    record = read_recorded(path, cameras=HEAD, image_size=16, rate_hz=ROBOTWIN_RATE_HZ)
+    assert record.rate_hz == 25
+    assert len(record.proprio) == len(record.action) == len(record.images) == 16  # 0.6 s
+    np.testing.assert_allclose(record.proprio[:, 3], np.arange(16) * ROBOTWIN_RATE_HZ / 25 / 20, atol=1e-6)
+    np.testing.assert_allclose(record.action[1:-1], record.proprio[2:], atol=1e-6)
+    # No picture of the future: the frame shown is the last that had been taken.
+    shown = record.images[:, 0, 8, 8, 0].astype(int)
+    np.testing.assert_allclose(shown, 10 * np.floor(np.arange(16) * ROBOTWIN_RATE_HZ / 25 + 1e-6), atol=2)
+
+
+def test_the_middle_square_is_taken(tmp_path: Path) -> None:
+    record = robotwin_like(frames=3, height=32, width=48)
+    images = np.zeros((3, 1, 32, 48, 3), dtype=np.uint8)
+    images[..., 8:24, 1] = 200  # the left half of the middle square is green
+    write_episode(tmp_path / "a.hdf5", replace(record, rate_hz=25, images=images))
+    found = read_recorded(tmp_path / "a.hdf5", cameras=HEAD, image_size=16, rate_hz=None)
+    assert found.images.shape == (3, 1, 16, 16, 3)
+    np.testing.assert_allclose(found.images[0, 0, 8, 2], (0, 200, 0), atol=12)
+    np.testing.assert_allclose(found.images[0, 0, 8, 13], (0, 0, 0), atol=12)
+
+
+@given(frames=st.integers(1, 40), rate_hz=st.floats(1, 120))
+def test_any_rate_keeps_the_duration_and_stays_between_what_was_recorded(frames: int, rate_hz: float) -> None:
+    record = replace(robotwin_like(frames, height=2, width=2), rate_hz=rate_hz)
+    found = at_control_rate(record)
+    assert abs((len(found.proprio) - 1) / 25 - (frames - 1) / rate_hz) < 1 / 25 + 1e-6
+    for values, recorded in ((found.proprio, record.proprio), (found.action, record.action)):
+        assert values.dtype == np.float32
+        assert values.min() >= recorded.min() and values.max() <= recorded.max()
+    assert np.all(np.diff(found.action[:, 0]) >= 0)
+
+
+def test_the_files_word_counts_where_no_rate_is_given(path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"must be 25 Hz, found 15 Hz: say the true rate by --recorded\.rate-hz"
+    ):
+        read_recorded(path, cameras=HEAD, image_size=16, rate_hz=None)
+    with pytest.raises(UserError, match=r"--recorded\.rate-hz must be above 0, got -1"):
+        read_recorded(path, cameras=HEAD, image_size=16, rate_hz=-1)
+
+
+def test_instructions_too_long_for_the_policy_are_left_out(tmp_path: Path) -> None:
+    record = replace(robotwin_like(), rate_hz=25, instructions=("lift " * 20, "lift both"))
+    write_episode(tmp_path / "a.hdf5", record)
+    found = read_recorded(tmp_path / "a.hdf5", cameras=HEAD, image_size=16, rate_hz=None)
+    assert found.instructions == ("lift both",)
+    write_episode(tmp_path / "b.hdf5", replace(record, instructions=("lift " * 20, "lift " * 30)))
+    with pytest.raises(
+        DataError, match=r"b\.hdf5: instructions .* at most 96 UTF-8 bytes, the shortest has 100"
+    ):
+        read_recorded(tmp_path / "b.hdf5", cameras=HEAD, image_size=16, rate_hz=None)
+
+
+def test_files_are_found_at_any_depth(path: Path, tmp_path: Path) -> None:
+    assert find_episodes(tmp_path) == [path]
+    with pytest.raises(UserError, match="is not a folder"):
+        find_episodes(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no file that ends in \.hdf5"):
+        find_episodes(tmp_path / "empty")
