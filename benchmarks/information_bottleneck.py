@@ -95,7 +95,8 @@ def main() -> None:
             save_base_policy(folder, pretrain(config, NanoConfig(), dataset, folder, resume=True))
     console = Console()
     for source in SOURCES:
-        reports = run_probes(tuple(folders.values()), held_out, source, every=2)
+        found = run_probes(tuple(folders.values()), held_out, source, every=2)
+        reports = {f"lambda {weight:g}": found[str(folder)] for weight, folder in folders.items()}
         table = comparison_table(reports)
         table.title = f"Linear probes of {source} on held-out episodes"
         console.print(table)
