@@ -1,4 +1,4 @@
-"""Evaluations of several runs -> the list of records that `docs/results/*.json` keeps, and a table.
+"""Evaluations of several runs -> the list of records that `docs/results/*.json` keeps, and two tables.
 
     python -m sim2real.method_table runs/seed0 runs/seed0_ppo --records docs/results/nano.json
 
@@ -20,7 +20,7 @@ from dygro_ros.evaluation.statistics import cluster_interval
 from sim2real.evaluate_sim import RESULTS_FILE, write_json
 from sim2real.evaluation_summary import BASE, POLICY, with_interval
 
-METHODS = ("base", "sft", "residual", "ppo", "dygro")
+METHODS = ("base", "sft", "ppo", "residual", "dygro")
 KEYS = ("method", "training_seed", "task", "successes", "episodes", "environment_steps", "commit")
 
 
@@ -80,13 +80,9 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """Return a Markdown table: one row a run, per task and together; last the mean over training seeds."""
-    tasks = [name for name in results[0]["rates"][POLICY] if name != "all"]
-    lines = [
-        "| method | seed | " + " | ".join(tasks) + " | all | above base, paired (95 %) |",
-        "|---|---|" + "---|" * (len(tasks) + 2),
-    ]
-    gains: dict[str, list[float]] = {}
+    """Return a Markdown table: one row a run, per task and together."""
+    tasks = _tasks(results)
+    lines = _head("seed", tasks, "above base, paired (95 %)")
     shown: set[int] = set()
     for found in sorted(results, key=_order):
         for entry in sorted(found["contestants"], key=lambda entry: METHODS.index(entry["method"])):
@@ -100,19 +96,51 @@ def table(results: Sequence[dict[str, Any]]) -> str:
             if role == BASE:
                 shown.add(seed)
                 cells.append("")
-            elif difference:
-                cells.append(with_interval(difference["difference"], difference["interval"], "+"))
-                gains.setdefault(entry["method"], []).append(difference["difference"])
+            else:
+                cells.append(
+                    with_interval(difference["difference"], difference["interval"], "+") if difference else ""
+                )
             lines.append(f"| {entry['method']} | {seed} | " + " | ".join(cells) + " |")
-    for method, values in gains.items():
-        if len(values) > 1:
-            mean, interval = cluster_interval(values)
-            lines.append(
-                f"| {method} | mean of {len(values)} |"
-                + " |" * (len(tasks) + 1)
-                + f" {with_interval(mean, interval, '+')} |"
-            )
     return "\n".join(lines)
+
+
+def summary(results: Sequence[dict[str, Any]]) -> str:
+    """Return a Markdown table: one row a method, averaged over its training seeds.
+
+    A method's gain over its bases has as many independent observations as there are training seeds, which is
+    what its interval is made of; a single seed has none.
+    """
+    tasks = _tasks(results)
+    rates: dict[str, dict[int, list[float]]] = {}
+    gains: dict[str, list[float]] = {}
+    for found in sorted(results, key=_order):
+        for entry in found["contestants"]:
+            values = [found["rates"][entry["role"]][task]["rate"] for task in [*tasks, "all"]]
+            rates.setdefault(entry["method"], {})[entry["training_seed"]] = values
+            difference = found["paired_differences"].get("all")
+            if entry["role"] == POLICY and difference:
+                gains.setdefault(entry["method"], []).append(difference["difference"])
+    lines = _head("seeds", tasks, "above base (95 % over seeds)")
+    for method in sorted(rates, key=METHODS.index):
+        seeds = rates[method]
+        means = [sum(column) / len(seeds) for column in zip(*seeds.values(), strict=True)]
+        cells = [f"{100 * mean:.0f}" for mean in means[:-1]] + [f"{100 * means[-1]:.1f}"]
+        found_gains = gains.get(method, [])
+        if len(found_gains) > 1:
+            cells.append(with_interval(*cluster_interval(found_gains), "+"))
+        else:
+            cells.append(f"{100 * found_gains[0]:+.1f}" if found_gains else "")
+        lines.append(f"| {method} | {len(seeds)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _tasks(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [name for name in results[0]["rates"][POLICY] if name != "all"]
+
+
+def _head(second: str, tasks: Sequence[str], last: str) -> list[str]:
+    names = ["method", second, *tasks, "all", last]
+    return ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
 
 
 def _order(found: Mapping[str, Any]) -> tuple[int, int]:
@@ -127,6 +155,8 @@ def main() -> int:
         raise UserError("name at least one run folder")
     results = [read_results(folder) for folder in options.runs]
     print(table(results))
+    print()
+    print(summary(results))
     if options.records is not None:
         new = [record for found in results for record in found["records"]]
         options.records.parent.mkdir(parents=True, exist_ok=True)

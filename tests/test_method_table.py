@@ -4,7 +4,7 @@ import pytest
 
 from dygro_ros.errors import DataError, UserError
 from sim2real.evaluation_summary import Entry, summarise
-from sim2real.method_table import merge, read_records, read_results, table
+from sim2real.method_table import merge, read_records, read_results, summary, table
 
 
 def results(method, seed, wins):
@@ -23,15 +23,26 @@ def results(method, seed, wins):
     return summarise([entry("base", "base"), entry("policy", method)], episodes)
 
 
+def cells(markdown):
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines()[2:]]
+
+
 def test_a_row_a_run_and_the_base_once():
-    lines = table([results("dygro", 1, 8), results("ppo", 0, 5), results("dygro", 0, 7)]).splitlines()
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+    rows = cells(table([results("dygro", 1, 8), results("ppo", 0, 5), results("dygro", 0, 7)]))
     assert [row[:2] for row in rows] == [
-        ["base", "0"], ["ppo", "0"], ["dygro", "0"], ["base", "1"], ["dygro", "1"], ["dygro", "mean of 2"],
+        ["base", "0"], ["ppo", "0"], ["dygro", "0"], ["base", "1"], ["dygro", "1"],
     ]  # fmt: skip
     assert rows[0][2:4] == ["40", "40"] and rows[2][2:4] == ["70", "70"]
     assert rows[2][5].startswith("+30.0")
-    assert rows[5][-1].startswith("+35.0")
+
+
+def test_the_summary_averages_over_seeds_and_has_no_interval_of_one():
+    rows = cells(summary([results("dygro", 1, 8), results("ppo", 0, 5), results("dygro", 0, 7)]))
+    assert [row[:2] for row in rows] == [["base", "2"], ["ppo", "1"], ["dygro", "2"]]
+    assert rows[2][2:5] == ["75", "75", "75.0"]
+    assert rows[0][-1] == "" and rows[1][-1] == "+10.0"
+    # Two gains of 30 and 40: Student's t with one degree of freedom.
+    assert rows[2][-1] == "+35.0 (-29, 99)"
 
 
 def test_new_records_replace_those_of_their_run():
