@@ -106,7 +106,12 @@ def recorded(run, tmp_path_factory):
 
 
 def test_recorded_demonstrations_stand_in_for_ours(recorded, tmp_path):
-    arguments = ["--recorded.folder", str(recorded), "--recorded.rate-hz", "16.667"]
+    arguments = ["--recorded.folder", str(recorded)]
+    refused = command("--run", str(tmp_path / "refused"), *MINIATURE, *arguments)
+    assert refused.returncode == 2
+    assert "must be 25 Hz, found 15 Hz: say the true rate by --recorded.rate-hz" in refused.stderr
+    assert not (tmp_path / "refused").exists()
+    arguments += ["--recorded.rate-hz", "16.667"]
     refused = command("--run", str(tmp_path / "refused"), *MINIATURE, *arguments)
     assert refused.returncode == 2
     remedy = ["--pretrain.lambda-objects", "0", "--off-policy.learner.offline-fraction", "0"]

@@ -56,12 +56,14 @@ def check_recorded(config: TrainConfig) -> None:
     """Check recorded demonstrations, if there are any, before a run begins.
 
     Raises:
-        UserError: There is no such folder.
-        DataError: It holds no episode, or one without the simulator state that losses and critics are to see.
+        UserError: There is no such folder, or the rate makes no sense.
+        DataError: It holds no episode, one that cannot be read, or one without the simulator state that
+            losses and critics are to see.
     """
     if config.recorded.folder is None:
         return
     files = find_episodes(config.recorded.folder)
+    next(_records(config, files))  # a wrong rate, camera or layout is the same in all files
     trains_vision = config.base_run is None or config.method == "sft"
     readers = {
         "--pretrain.lambda-objects 0": trains_vision and config.pretrain.lambda_objects > 0,
