@@ -162,14 +162,14 @@ def preset(name: str) -> TrainConfig:
             ),
             online=replace(
                 OnlineConfig(),
-                environment_steps=400_000,
+                environment_steps=350_000,
                 warmup_episodes=1_500,
                 episodes=128,
                 validate_every=0,
             ),
-            # A thousand actor updates in all: the average that is exported must not lag behind by as many.
+            # Few actor updates in all: the average that is exported must not lag behind by as many.
             off_policy=OffPolicyConfig(
-                learner=DygroConfig(actor_average=0.99), warmup_critic_updates=600, warmup_actor_updates=500
+                learner=DygroConfig(actor_average=0.99), warmup_critic_updates=500, warmup_actor_updates=400
             ),
             evaluation=EvaluationConfig(episodes=50),
         )
