@@ -33,6 +33,14 @@ class DependencyError(UserError):
     """A library or system part is missing; the message holds the command that mends it."""
 
 
+class CommandRejected(UserError):
+    """A chunk or a state is not fit to be used; nothing of it was."""
+
+
+class NotAllowed(UserError):
+    """What was asked of the arms is not possible now; the message says what is missing."""
+
+
 class RunFolderError(UserError):
     """A run folder exists, is missing, or is not one of ours."""
 
