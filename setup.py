@@ -14,7 +14,17 @@ if VERSION is None:
     raise RuntimeError(f'{NAME}/__init__.py holds no line __version__ = "..."')
 
 # The robot side alone. Whoever runs onnxruntime-gpu installs with --no-deps.
-ROBOT = ["numpy>=1.26", "pydantic>=2.7", "onnxruntime>=1.18"]
+ROBOT = [
+    "numpy>=1.26",
+    "pydantic>=2.7",
+    "onnxruntime>=1.18",
+    "opencv-python-headless>=4.8",
+    "pyyaml>=6",
+]
+
+# There are wheels for these machines only.
+WHEELS = "; sys_platform == 'linux' and platform_machine == 'x86_64'"
+REALSENSE = [f"pyrealsense2>=2.56{WHEELS}", f"libusb-package>=1.0.26{WHEELS}"]
 
 EVAL = ["scipy>=1.11"]
 
@@ -37,6 +47,8 @@ TRAIN = [
 
 # What formats and type-checks is held to one minor version: another one judges the same code differently.
 TEST = [
+    *REALSENSE,
+    "types-PyYAML",
     "pytest>=8.2",
     "pytest-timeout>=2.3",
     "hypothesis>=6.100",
@@ -67,6 +79,6 @@ setup(
         *((f"share/{NAME}/{folder}", files) for folder, files in LAUNCH_TIME_FILES.items() if files),
     ],
     install_requires=ROBOT,
-    extras_require={"eval": EVAL, "train": TRAIN, "test": TEST},
+    extras_require={"eval": EVAL, "realsense": REALSENSE, "train": TRAIN, "test": TEST},
     zip_safe=False,
 )

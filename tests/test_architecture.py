@@ -24,7 +24,8 @@ OURS_IT_MAY_IMPORT = {
 }
 # Beside the standard library; a package that is not listed may use any library.
 LIBRARIES_IT_MAY_IMPORT = {
-    "dygro_ros": {"numpy", "pydantic", "onnxruntime"},
+    "dygro_ros": {"numpy", "pydantic", "onnxruntime", "cv2", "yaml"},
+    "dygro_ros.cameras.realsense": {"numpy", "libusb_package", "pyrealsense2"},
     "dygro_ros.evaluation": {"numpy", "pydantic", "scipy"},
     "models": {"numpy", "torch"},
 }
@@ -179,7 +180,7 @@ print(len(names), *sorted(set(sys.argv[1].split(",")) & {name.split(".")[0] for 
 @pytest.mark.parametrize(
     ("without", "absent"),
     [
-        ([], "torch,mujoco,gymnasium,models,sim2real,training"),
+        ([], "torch,mujoco,gymnasium,models,sim2real,training,pyrealsense2"),
         (["dygro_ros.evaluation."], "scipy"),
     ],
 )

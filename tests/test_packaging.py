@@ -64,7 +64,13 @@ def test_colcon_finds_marker_manifest_and_scripts(metadata: dict[str, Any]) -> N
 
 
 def test_the_robot_side_is_small(metadata: dict[str, Any]) -> None:
-    assert {project(r) for r in metadata["install_requires"]} == {"numpy", "pydantic", "onnxruntime"}
+    assert {project(r) for r in metadata["install_requires"]} == {
+        "numpy",
+        "pydantic",
+        "onnxruntime",
+        "opencv-python-headless",
+        "pyyaml",
+    }
     assert {project(r) for r in metadata["extras_require"]["eval"]} == {"scipy"}
 
 
