@@ -141,6 +141,8 @@ class WorkCell:
         scene.place_arms(HOME)
         for body, placed in self.layout.items():
             scene.place_object(body, (placed.x, placed.y, self.table_z + rest_height(body)), placed.yaw)
+        self._driven = 0
+        self._held_noise = np.zeros(ACTION_SIZE)
         self._commanded = HOME.astype(np.float32)
         self._reference = HOME.copy()
         self._pending: deque[NDArray[np.float64]] = deque([HOME] * self.draw.latency_steps)
@@ -182,7 +184,44 @@ class WorkCell:
         Raises:
             UserError: Wrong shape, or a value that is not finite.
         """
-        scene = self._current
+        self._command(action)
+        self._pending.append(self._commanded.astype(np.float64))
+        target = self._pending.popleft()
+        if self.draw.action_noise_std > 0.0:
+            target = self._noisy(target)
+        self._move(target, PHYSICS_STEPS)
+        self._finish_step()
+        return self.succeeded
+
+    def drive(self, action: NDArray[Any], physics_steps: int) -> bool:
+        """Advance by less than a control period, for a robot that is commanded faster than the policy acts.
+
+        The randomisation's latency is left to the caller, who has a clock; its action noise changes once a
+        control period, as in `step`. Do not mix with `step` in one episode.
+
+        Args:
+            action: Absolute drive targets, as `step` takes them.
+            physics_steps: 1 to 10 steps of 4 ms; periods must be a multiple of it.
+
+        Raises:
+            UserError: As `step`, or a number of physics steps that does not divide a control period.
+        """
+        if physics_steps < 1 or PHYSICS_STEPS % physics_steps:
+            raise UserError(f"physics_steps must divide {PHYSICS_STEPS}, got {physics_steps}")
+        self._command(action)
+        target = self._commanded.astype(np.float64)
+        if self.draw.action_noise_std > 0.0:
+            if self._driven == 0:
+                self._held_noise = self._noisy(np.zeros(ACTION_SIZE), clip=False)
+            target = np.clip(target + self._held_noise, JOINT_LOWER, JOINT_UPPER)
+        self._move(target, physics_steps)
+        self._driven = (self._driven + physics_steps) % PHYSICS_STEPS
+        if self._driven == 0:
+            self._finish_step()
+        return self.succeeded
+
+    def _command(self, action: NDArray[Any]) -> None:
+        _ = self._current
         action = np.asarray(action, dtype=np.float32)
         if action.shape != (ACTION_SIZE,):
             raise UserError(f"action must have shape ({ACTION_SIZE},), got {action.shape}")
@@ -190,19 +229,22 @@ class WorkCell:
             bad = JOINT_NAMES[int(np.flatnonzero(~np.isfinite(action))[0])]
             raise UserError(f"action must be finite, got {action[JOINT_NAMES.index(bad)]} for {bad}")
         self._commanded = np.clip(action, JOINT_LOWER, JOINT_UPPER)
-        self._pending.append(self._commanded.astype(np.float64))
-        target = self._pending.popleft()
-        if self.draw.action_noise_std > 0.0:
-            target = target.copy()
-            target[_ARMS] += self._noise_rng.normal(0.0, self.draw.action_noise_std, len(_ARMS))
-            target = np.clip(target, JOINT_LOWER, JOINT_UPPER)
-        self._reference += np.clip(target - self._reference, -_LARGEST_CHANGE, _LARGEST_CHANGE)
-        scene.drive(self._reference)
-        scene.advance(PHYSICS_STEPS)
+
+    def _noisy(self, target: NDArray[np.float64], clip: bool = True) -> NDArray[np.float64]:
+        target = target.copy()
+        target[_ARMS] += self._noise_rng.normal(0.0, self.draw.action_noise_std, len(_ARMS))
+        return np.clip(target, JOINT_LOWER, JOINT_UPPER) if clip else target
+
+    def _move(self, target: NDArray[np.float64], physics_steps: int) -> None:
+        change = _LARGEST_CHANGE * (physics_steps / PHYSICS_STEPS)
+        self._reference += np.clip(target - self._reference, -change, change)
+        self._current.drive(self._reference)
+        self._current.advance(physics_steps)
+
+    def _finish_step(self) -> None:
         self.step_count += 1
         if not self.succeeded:
             self.succeeded = is_success(self.task, self)
-        return self.succeeded
 
     def proprio(self) -> NDArray[np.float32]:
         """Return the measured joints, shape (14,): arms [rad], grippers 0 closed .. 1 open."""
