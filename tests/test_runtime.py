@@ -12,7 +12,7 @@ from dygro_ros.arm_controller import Command, Mode
 from dygro_ros.cameras.camera import Frame
 from dygro_ros.errors import NotAllowed, UserError
 from dygro_ros.inference import OnnxPolicy
-from dygro_ros.robot_profile import RobotProfile, read_profile
+from dygro_ros.robot_profile import AgesParameters, RobotProfile, read_profile
 from dygro_ros.runtime import Runtime, by_side
 
 WAIT_S = 30.0
@@ -53,12 +53,17 @@ class Follower:
         self.position = position.copy()
 
 
+# A thread of a busy machine may wait this long without a fault.
+PATIENT = AgesParameters(arm=(1, 2, 4), camera=(1, 2, 4), policy=(1, 2, 4), operator=(1, 2, 4))
+
+
 def profile() -> RobotProfile:
     found = read_profile("sim")
+    bridge = found.arm_bridge.model_copy(update={"ages": PATIENT})
     policy = found.policy_node.model_copy(
         update={"instruction": "move", "interval_s": 0.0, "whole_within_s": 0.0}
     )
-    return found.model_copy(update={"policy_node": policy})
+    return found.model_copy(update={"policy_node": policy, "arm_bridge": bridge})
 
 
 @pytest.fixture(scope="module")
