@@ -23,7 +23,7 @@ from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import run_main
 from dygro_ros.evaluation.statistics import wilson_interval
 from dygro_ros.inference import OnnxPolicy
-from dygro_ros.layout import JOINT_NAMES, SIDES
+from dygro_ros.layout import CONTROL_RATE_HZ, JOINT_NAMES, SIDES
 from dygro_ros.robot_profile import SIDE_SIZE, read_profile
 from sim2real.bundle_episodes import EpisodeJob, cell_for, run_episode
 from sim2real.cell.randomization import RandomizationConfig
@@ -34,6 +34,7 @@ from sim2real.sim_robot import PERIOD_S, SimRobot
 CAMERA_RATE_HZ = 30.0
 # Beside the injected delay: what transport and inference take of a nano bundle on two cores [s].
 ANSWER_S = 0.012
+START_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def moving_on(policy: OnnxPolicy, cell: WorkCell, task: str, seed: int, conditio
     joints: deque[tuple[float, np.ndarray]] = deque(maxlen=256)
     answers: deque[tuple[float, float, np.ndarray, np.ndarray]] = deque()
     answered_s, busy_s, now_s, tick = -np.inf, 0.0, 0.0, 0
-    while not robot.result.over:
+    # Where every chunk comes too late, the arms never move and the episode's own time never begins.
+    while not robot.result.over and now_s < START_S + cell.step_limit / CONTROL_RATE_HZ:
         tick += 1
         now_s = tick * PERIOD_S
         pictures = robot.advance_to(now_s + 1e-9)
