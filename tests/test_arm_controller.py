@@ -212,11 +212,12 @@ def test_promise_5_no_jump_at_start_seam_or_resume() -> None:
         robot.tick(7)
     robot.controller.stop("test")
     robot.tick(60)
-    robot.position = robot.position + 0.2  # somebody moved the arms
+    robot.blocked = True
+    robot.position = robot.position + 0.2  # somebody moved the arms, and holds them
     robot.tick(20)
     robot.reset()
-    after = robot.tick().position
-    np.testing.assert_allclose(after, robot.position, atol=1e-9)
+    there = robot.position.copy()
+    np.testing.assert_allclose(robot.tick().position, there, atol=1e-9)
     moved = np.array(robot.sent[:-1])
     speed = np.abs(np.diff(moved, axis=0)) / TICK_S
     assert speed.max() <= 2.0 + 1e-6
@@ -229,6 +230,19 @@ def test_promise_6_one_arm_failing_stops_both() -> None:
     robot.silent.add("right")
     robot.tick(20)
     assert not robot.moves()
+
+
+def test_promise_6_either_arm_failing_ends_the_way_home() -> None:
+    for arm in ("left", "right"):
+        robot = Robot()
+        robot.position = np.array([1.0, -1.0, 0.5, 0.5])
+        robot.tick(2)
+        robot.home()
+        robot.tick(20)
+        assert robot.moves()
+        robot.silent.add(arm)
+        robot.tick(20)
+        assert not robot.moves()
 
 
 def test_promise_7_a_stop_latches_until_an_explicit_reset_at_rest() -> None:
