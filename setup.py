@@ -22,9 +22,9 @@ ROBOT = [
     "pyyaml>=6",
 ]
 
-# There are wheels for these machines only.
-WHEELS = "; sys_platform == 'linux' and platform_machine == 'x86_64'"
-REALSENSE = [f"pyrealsense2>=2.56{WHEELS}", f"libusb-package>=1.0.26{WHEELS}"]
+# The RealSense driver and its tests, on the machines on which they have been tried.
+TRIED = "; sys_platform == 'linux' and platform_machine == 'x86_64'"
+REALSENSE = [f"pyrealsense2>=2.56{TRIED}", f"libusb-package>=1.0.26{TRIED}"]
 
 EVAL = ["scipy>=1.11"]
 

@@ -23,6 +23,7 @@ from dygro_ros.arm_controller import ArmController, ControllerConfig, Mode
 from dygro_ros.errors import UserError, run_main
 from dygro_ros.motion_limits import MotionLimits
 from dygro_ros.robot_profile import SIDE_SIZE, read_profile
+from dygro_ros.runtime import by_side
 
 Array = NDArray[np.float64]
 
@@ -56,9 +57,8 @@ class Robot:
         for source in self.config.ages:
             if source not in self.silent and source not in self.config.arms:
                 self.controller.heard(source, self.now_s)
-        for index, arm in enumerate(self.config.arms):
+        for arm, joints in by_side(self.position).items():
             if arm not in self.silent:
-                joints = self.position[index * SIDE_SIZE : (index + 1) * SIDE_SIZE]
                 self.controller.measure(arm, joints, self.now_s)
         command = self.controller.tick(self.now_s)
         if command is None:

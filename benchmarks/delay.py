@@ -23,8 +23,9 @@ from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import run_main
 from dygro_ros.evaluation.statistics import wilson_interval
 from dygro_ros.inference import OnnxPolicy
-from dygro_ros.layout import CONTROL_RATE_HZ, JOINT_NAMES, SIDES
-from dygro_ros.robot_profile import SIDE_SIZE, read_profile
+from dygro_ros.layout import CONTROL_RATE_HZ, JOINT_NAMES
+from dygro_ros.robot_profile import read_profile
+from dygro_ros.runtime import by_side
 from sim2real.bundle_episodes import EpisodeJob, cell_for, run_episode
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import TASKS, WorkCell
@@ -96,8 +97,8 @@ def moving_on(policy: OnnxPolicy, cell: WorkCell, task: str, seed: int, conditio
                 proprio = min(joints, key=lambda entry: abs(entry[0] - picture.taken_s))[1]
                 output = policy.infer(picture.images, cell.instruction, proprio)
                 answers.append((busy_s, answered_s, output.chunk, output.base_chunk))
-        for index, side in enumerate(SIDES):
-            controller.measure(side, measured[index * SIDE_SIZE : (index + 1) * SIDE_SIZE], now_s)
+        for side, joints_of_side in by_side(measured).items():
+            controller.measure(side, joints_of_side, now_s)
         controller.heard("policy", now_s)
         while answers and answers[0][0] <= now_s:
             _, observed_s, chunk, base_chunk = answers.popleft()

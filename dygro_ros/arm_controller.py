@@ -86,8 +86,6 @@ class Command:
     mode: Mode
     cause: str
     """Why the arms do not follow the policy; empty where they do, or where nobody asked them to."""
-    limited: Array
-    """How far the limits kept the command from its target, (N,)."""
     remaining_s: float
     """Time until the newest chunk ends [s]; 0 without one."""
 
@@ -106,6 +104,8 @@ class ArmController:
         self.measured = np.full(count, np.nan)
         self._measured_velocity = np.full(count, np.inf)
         self._measured_s = dict.fromkeys(config.arms, -np.inf)
+        arm_of_joint = np.array(config.arm_of_joint)
+        self._joints_of = {arm: np.flatnonzero(arm_of_joint == arm) for arm in config.arms}
         self._limiter: MotionLimiter | None = None
         self._home_speed = config.home_velocity
 
@@ -119,7 +119,7 @@ class ArmController:
         Raises:
             CommandRejected: Another number of values, or one that is not finite; the old ones stay.
         """
-        index = np.flatnonzero(np.array(self.config.arm_of_joint) == arm)
+        index = self._joints_of[arm]
         values = np.asarray(position, dtype=np.float64)
         if values.shape != index.shape or not np.isfinite(values).all():
             raise CommandRejected(
@@ -202,9 +202,7 @@ class ArmController:
         Raises:
             NotAllowed: Not stopped yet, an arm is not heard, or a joint still moves.
         """
-        if self.mode is not Mode.STOPPED:
-            raise NotAllowed(f"reset needs mode stopped, the arms are {self.mode.value}")
-        self._require(self.config.arms, now_s, "reset")
+        self._require(Mode.STOPPED, self.config.arms, now_s, "reset")
         moving = np.abs(self._measured_velocity) > self.config.rest_velocity
         if moving.any():
             joint = int(np.argmax(moving))
@@ -222,9 +220,7 @@ class ArmController:
         Raises:
             NotAllowed: Not holding, or a source is late.
         """
-        if self.mode is not Mode.HOLDING:
-            raise NotAllowed(f"run needs mode holding, the arms are {self.mode.value}")
-        self._require(self._sources(Mode.RUNNING), now_s, "run")
+        self._require(Mode.HOLDING, self._sources(Mode.RUNNING), now_s, "run")
         # What the policy saw before it was asked to run may be another scene.
         self.schedule.clear(self._moved().position, not_before_s=now_s)
         self.mode = Mode.RUNNING
@@ -240,9 +236,7 @@ class ArmController:
         Raises:
             NotAllowed: Not holding, or an arm is late.
         """
-        if self.mode is not Mode.HOLDING:
-            raise NotAllowed(f"home needs mode holding, the arms are {self.mode.value}")
-        self._require(self._sources(Mode.HOMING), now_s, "home")
+        self._require(Mode.HOLDING, self._sources(Mode.HOMING), now_s, "home")
         distance = np.abs(self.config.home - self._moved().position)
         # All joints arrive together, and none goes faster than it may.
         duration_s = max(float((distance / self.config.home_velocity).max()), self.config.period_s)
@@ -258,42 +252,37 @@ class ArmController:
             if self.mode is Mode.WAITING:
                 self.mode = Mode.HOLDING
         limiter = self._moved()
-        self._look_for_faults(now_s, limiter)
-        before = limiter.position
-        wanted, remaining_s, cause = before, 0.0, self.fault
+        late = self.lateness(now_s)
+        self._look_for_faults(late, limiter)
+        remaining_s, cause = 0.0, self.fault
         if self.mode is Mode.RUNNING:
-            wanted, remaining_s, cause = self._run_step(now_s, limiter)
+            remaining_s, cause = self._run_step(now_s, late, limiter)
         elif self.mode is Mode.HOMING:
-            wanted, cause = self._home_step(now_s, limiter)
+            cause = self._home_step(late, limiter)
         else:
             limiter.brake()
-            wanted = limiter.position
             if self.mode is Mode.STOPPING and limiter.resting:
                 self.mode = Mode.STOPPED
-        return Command(
-            limiter.position.copy(), self.mode, cause, np.abs(wanted - limiter.position), remaining_s
-        )
+        return Command(limiter.position.copy(), self.mode, cause, remaining_s)
 
-    def _run_step(self, now_s: float, limiter: MotionLimiter) -> tuple[Array, float, str]:
-        late = self.lateness(now_s)
+    def _run_step(self, now_s: float, late: Lateness, limiter: MotionLimiter) -> tuple[float, str]:
         target = self.schedule.target(now_s)
         if late.level < Level.STOP and target is not None:
             near = self.config.tracking
             limiter.follow(
                 target.position, target.velocity, lower=self.measured - near, upper=self.measured + near
             )
-            return target.position, target.remaining_s, ""
+            return target.remaining_s, ""
         limiter.brake()
         if limiter.resting:
             # What comes next starts from here, not from where an old chunk would be by now.
             self.schedule.clear(limiter.position)
-        return limiter.position, 0.0, str(late) if late.level >= Level.STOP else NO_CHUNK
+        return 0.0, str(late) if late.level >= Level.STOP else NO_CHUNK
 
-    def _home_step(self, now_s: float, limiter: MotionLimiter) -> tuple[Array, str]:
-        late = self.lateness(now_s)
+    def _home_step(self, late: Lateness, limiter: MotionLimiter) -> str:
         if late.level >= Level.STOP:
             limiter.brake()
-            return limiter.position, str(late)
+            return str(late)
         near = self.config.tracking
         limiter.follow(
             self.config.home,
@@ -303,10 +292,9 @@ class ArmController:
         )
         if limiter.resting and (np.abs(self.config.home - limiter.position) < HOME_REACHED).all():
             self.mode = Mode.HOLDING
-        return self.config.home, ""
+        return ""
 
-    def _look_for_faults(self, now_s: float, limiter: MotionLimiter) -> None:
-        late = self.lateness(now_s)
+    def _look_for_faults(self, late: Lateness, limiter: MotionLimiter) -> None:
         if late.level is Level.FAULT:
             self.stop(str(late))
         beyond = np.abs(limiter.position - self.measured) > self.config.tracking_fault
@@ -328,7 +316,9 @@ class ArmController:
         operator = ("operator",) if mode is Mode.HOMING and "operator" in self.config.ages else ()
         return (*self.config.arms, *operator)
 
-    def _require(self, sources: Sequence[str], now_s: float, what: str) -> None:
+    def _require(self, mode: Mode, sources: Sequence[str], now_s: float, what: str) -> None:
+        if self.mode is not mode:
+            raise NotAllowed(f"{what} needs mode {mode.value}, the arms are {self.mode.value}")
         late = self.watchdog.latest(now_s, sources)
         if late.level >= Level.STOP:
             raise NotAllowed(f"{what} needs fresh {late.source}: {late}")

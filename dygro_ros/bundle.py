@@ -36,6 +36,7 @@ from dygro_ros.manifest import (
     Manifest,
     ProprioSpec,
     differences,
+    first_reason,
     inconsistencies,
 )
 
@@ -193,7 +194,7 @@ def read_bundle(path: Path) -> Bundle:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        raise BundleError(f"{source}: {_first_reason(error)}") from error
+        raise BundleError(f"{source}: {first_reason(error)}") from error
     _verify_files(path, manifest)
     try:
         golden, sealed = unpack_golden(path / GOLDEN_FILE)
@@ -249,17 +250,6 @@ def _refuse(found: Iterable[tuple[str, Any, Any]], source: Path, other: str) -> 
     )
     more = f"; and {len(items) - 4} more" if len(items) > 4 else ""
     raise BundleError(f"{source}: {shown}{more}")
-
-
-def _first_reason(error: ValidationError) -> str:
-    """Return what pydantic found first, as `field: reason (got value)`."""
-    first = error.errors(include_url=False)[0]
-    field = ""
-    for part in first["loc"]:
-        field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else part
-    missing = first["type"] == "missing"
-    got = "" if missing or not field else f" (got {str(first['input'])[:80]!r})"
-    return f"{field or 'the whole file'}: {first['msg']}{got}"
 
 
 def _safe(name: str, where: Path) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from dygro_ros.layout import (
     ACTION_SIZE,
@@ -316,3 +316,14 @@ SHAPES_FROM = {
     "graph.outputs[1].shape[1]": "action.chunk_length",
     "graph.outputs[2].shape[1]": "residual.experts",
 }
+
+
+def first_reason(error: ValidationError) -> str:
+    """Return what pydantic found first, as `field: reason (got value)`."""
+    first = error.errors(include_url=False)[0]
+    field = ""
+    for part in first["loc"]:
+        field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else part
+    missing = first["type"] == "missing"
+    got = "" if missing or not field else f" (got {str(first['input'])[:80]!r})"
+    return f"{field or 'the whole file'}: {first['msg']}{got}"

@@ -122,12 +122,6 @@ class PolicyWorker:
             self._instruction = instruction
             self._again = True
 
-    def hurry(self) -> None:
-        """Answer the next picture at once: the arms have nothing left to play."""
-        with self._changed:
-            self._again = True
-            self._changed.notify_all()
-
     def see(self, camera: int, stamp_ns: int, picture: NDArray[np.uint8]) -> None:
         """Take a camera's newest picture, (H, W, 3) RGB; an older one is dropped."""
         with self._changed:
@@ -163,9 +157,7 @@ class PolicyWorker:
             self._pacing.answered(age_s)
             self._answer(Answer(stamp_ns, output, prepare_s, age_s))
 
-    def _due(
-        self,
-    ) -> tuple[int, list[NDArray[np.uint8]], NDArray[np.float32], str] | None:
+    def _due(self) -> tuple[int, list[NDArray[np.uint8]], NDArray[np.float32], str] | None:
         """Return the observation to answer now, None while there is none."""
         pictures = [picture for picture in self._pictures if picture is not None]
         if len(pictures) < len(self._pictures) or not self._joints or not self._instruction:
@@ -183,8 +175,7 @@ class PolicyWorker:
     def _joints_at(self, stamp_ns: int) -> NDArray[np.float32] | None:
         """Return the joints at the moment of a picture, None until they are known.
 
-        The chunk is relative to them: at 2 rad/s, those of 10 ms before would shift it by
-        a centimetre at the hand.
+        The chunk is relative to them: at 2 rad/s, those of 10 ms before would shift it by 0.02 rad.
         """
         after = next((entry for entry in self._joints if entry[0] >= stamp_ns), None)
         if after is None or after[0] - stamp_ns > APART_NS:

@@ -21,7 +21,7 @@ from dygro_ros.arm_controller import ControllerConfig
 from dygro_ros.chunk_schedule import ScheduleConfig
 from dygro_ros.errors import UserError, unknown_name
 from dygro_ros.layout import ACTION_SIZE, ARM_JOINTS, JOINT_LOWER, JOINT_NAMES, JOINT_UPPER, SIDES
-from dygro_ros.manifest import ActionSpec, CropSpec
+from dygro_ros.manifest import ActionSpec, CropSpec, Positive, first_reason
 from dygro_ros.motion_limits import MotionLimits
 from dygro_ros.pacing import Pacing, PacingConfig
 from dygro_ros.watchdog import AgeLimits
@@ -29,10 +29,8 @@ from dygro_ros.watchdog import AgeLimits
 SIDE_SIZE = ARM_JOINTS + 1
 HOLD_WITHIN_S = 0.2
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Topic = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*$")]
-PerSide = Annotated[tuple[Finite, ...], Field(min_length=SIDE_SIZE, max_length=SIDE_SIZE)]
+PerSide = Annotated[tuple[float, ...], Field(min_length=SIDE_SIZE, max_length=SIDE_SIZE)]
 PositivePerSide = Annotated[tuple[Positive, ...], Field(min_length=SIDE_SIZE, max_length=SIDE_SIZE)]
 Model = TypeVar("Model", bound=BaseModel)
 Ages = Annotated[tuple[Positive, ...], Field(min_length=3, max_length=3)]
@@ -41,7 +39,7 @@ Ages = Annotated[tuple[Positive, ...], Field(min_length=3, max_length=3)]
 class Section(BaseModel):
     """Part of a profile: read-only, nothing unknown."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CameraParameters(Section):
@@ -119,9 +117,9 @@ class ArmParameters(Section):
     command_topic: Topic
     joint_names: Annotated[tuple[str, ...], Field(min_length=SIDE_SIZE, max_length=SIDE_SIZE)]
     """The driver's names of joints 1 to 6 and of the gripper."""
-    gripper_closed: Finite
+    gripper_closed: float
     """What the driver calls closed, in its own unit."""
-    gripper_open: Finite
+    gripper_open: float
     """What it calls open."""
 
     @model_validator(mode="after")
@@ -288,9 +286,7 @@ def checked(model: type[Model], values: dict[str, Any], where: str) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{where}: {field + ': ' if field else ''}{first['msg']}") from error
+        raise UserError(f"{where}: {first_reason(error)}") from error
 
 
 def profile_path(source: str | Path) -> Path:

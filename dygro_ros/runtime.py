@@ -175,8 +175,8 @@ class Runtime:
                 self._controller.heard("policy", now_s)
             command = self._controller.tick(now_s)
             state = self._controller.measured.astype(np.float32)
-        self._worker.measure(self._wall_ns(), state)
         if command is not None:
+            self._worker.measure(self._wall_ns(), state)
             self._arms.command(command.position)
             self._commanded(command, now_s)
 

@@ -188,7 +188,7 @@ class WorkCell:
         self._pending.append(self._commanded.astype(np.float64))
         target = self._pending.popleft()
         if self.draw.action_noise_std > 0.0:
-            target = self._noisy(target)
+            target = np.clip(target + self._action_noise(), JOINT_LOWER, JOINT_UPPER)
         self._move(target, PHYSICS_STEPS)
         self._finish_step()
         return self.succeeded
@@ -212,7 +212,7 @@ class WorkCell:
         target = self._commanded.astype(np.float64)
         if self.draw.action_noise_std > 0.0:
             if self._driven == 0:
-                self._held_noise = self._noisy(np.zeros(ACTION_SIZE), clip=False)
+                self._held_noise = self._action_noise()
             target = np.clip(target + self._held_noise, JOINT_LOWER, JOINT_UPPER)
         self._move(target, physics_steps)
         self._driven = (self._driven + physics_steps) % PHYSICS_STEPS
@@ -230,10 +230,10 @@ class WorkCell:
             raise UserError(f"action must be finite, got {action[JOINT_NAMES.index(bad)]} for {bad}")
         self._commanded = np.clip(action, JOINT_LOWER, JOINT_UPPER)
 
-    def _noisy(self, target: NDArray[np.float64], clip: bool = True) -> NDArray[np.float64]:
-        target = target.copy()
-        target[_ARMS] += self._noise_rng.normal(0.0, self.draw.action_noise_std, len(_ARMS))
-        return np.clip(target, JOINT_LOWER, JOINT_UPPER) if clip else target
+    def _action_noise(self) -> NDArray[np.float64]:
+        noise = np.zeros(ACTION_SIZE)
+        noise[_ARMS] = self._noise_rng.normal(0.0, self.draw.action_noise_std, len(_ARMS))
+        return noise
 
     def _move(self, target: NDArray[np.float64], physics_steps: int) -> None:
         change = _LARGEST_CHANGE * (physics_steps / PHYSICS_STEPS)
