@@ -22,9 +22,19 @@ ROBOT = [
     "pyyaml>=6",
 ]
 
-# The RealSense driver and its tests, on the machines on which they have been tried.
-TRIED = "; sys_platform == 'linux' and platform_machine == 'x86_64'"
-REALSENSE = [f"pyrealsense2>=2.56{TRIED}", f"libusb-package>=1.0.26{TRIED}"]
+# ROS 2 Jazzy's own packages as wheels, for machines without a ROS installation; there are none for others.
+WHEELS = "; sys_platform == 'linux' and platform_machine == 'x86_64'"
+MESSAGES = {
+    **dict.fromkeys(("sensor", "std", "geometry", "trajectory", "diagnostic"), "5.3.6"),
+    "lifecycle": "2.0.3",
+}
+ROS = [
+    f"ros-rclpy[fastrtps]==7.1.6{WHEELS}",
+    f"ros-std-srvs==5.3.6{WHEELS}",
+    *(f"ros-{name}-msgs=={version}{WHEELS}" for name, version in MESSAGES.items()),
+]
+
+REALSENSE = [f"pyrealsense2>=2.56{WHEELS}", f"libusb-package>=1.0.26{WHEELS}"]
 
 EVAL = ["scipy>=1.11"]
 
@@ -47,6 +57,7 @@ TRAIN = [
 
 # What formats and type-checks is held to one minor version: another one judges the same code differently.
 TEST = [
+    *ROS,
     *REALSENSE,
     "types-PyYAML",
     "pytest>=8.2",
@@ -56,6 +67,15 @@ TEST = [
     "ruff>=0.17.5,<0.18",
     "mypy>=2.4,<2.5",
 ]
+
+# `ros2 run` and `ros2 launch` know a node by its executable.
+EXECUTABLES = {
+    "camera_node": "dygro_ros.nodes.camera_node",
+    "policy_node": "dygro_ros.nodes.policy_node",
+    "arm_bridge": "dygro_ros.nodes.arm_bridge",
+    "supervisor": "dygro_ros.nodes.supervisor",
+    "sim_robot": "sim2real.sim_robot_node",
+}
 
 LAUNCH_TIME_FILES = {"launch": sorted(glob("launch/*.launch.py")), "config": sorted(glob("config/*.yaml"))}
 
@@ -79,6 +99,13 @@ setup(
         *((f"share/{NAME}/{folder}", files) for folder, files in LAUNCH_TIME_FILES.items() if files),
     ],
     install_requires=ROBOT,
-    extras_require={"eval": EVAL, "realsense": REALSENSE, "train": TRAIN, "test": TEST},
+    extras_require={"eval": EVAL, "ros": ROS, "realsense": REALSENSE, "train": TRAIN, "test": TEST},
+    entry_points={
+        "console_scripts": [
+            "dygro-start = dygro_ros.start:main",
+            "dygro-operator = dygro_ros.nodes.operator_console:main",
+            *(f"{name} = {module}:main" for name, module in EXECUTABLES.items()),
+        ]
+    },
     zip_safe=False,
 )

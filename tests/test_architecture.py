@@ -1,6 +1,7 @@
 """The arrows of docs/architecture.md and the habits of the house, read from the source itself."""
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,19 @@ OURS_IT_MAY_IMPORT = {
 LIBRARIES_IT_MAY_IMPORT = {
     "dygro_ros": {"numpy", "pydantic", "onnxruntime", "cv2", "yaml"},
     "dygro_ros.cameras.realsense": {"numpy", "libusb_package", "pyrealsense2"},
+    "dygro_ros.nodes": {
+        "numpy",
+        "pydantic",
+        "rclpy",
+        "builtin_interfaces",
+        "diagnostic_msgs",
+        "lifecycle_msgs",
+        "rcl_interfaces",
+        "sensor_msgs",
+        "std_msgs",
+        "std_srvs",
+        "trajectory_msgs",
+    },
     "dygro_ros.evaluation": {"numpy", "pydantic", "scipy"},
     "models": {"numpy", "torch"},
 }
@@ -177,11 +191,16 @@ print(len(names), *sorted(set(sys.argv[1].split(",")) & {name.split(".")[0] for 
 """
 
 
+# Where there are no wheels of ROS, its nodes cannot be imported.
+WITHOUT_ROS = [] if importlib.util.find_spec("rclpy") else ["dygro_ros.nodes."]
+
+
 @pytest.mark.parametrize(
     ("without", "absent"),
     [
-        ([], "torch,mujoco,gymnasium,models,sim2real,training,pyrealsense2"),
-        (["dygro_ros.evaluation."], "scipy"),
+        (WITHOUT_ROS, "torch,mujoco,gymnasium,models,sim2real,training,pyrealsense2"),
+        (["dygro_ros.nodes."], "rclpy"),
+        ([*WITHOUT_ROS, "dygro_ros.evaluation."], "scipy"),
     ],
 )
 def test_importing_the_robot_side_loads_nothing_of_training(without: list[str], absent: str) -> None:

@@ -1,0 +1,186 @@
+"""What all our nodes share: a life cycle that says why it refuses, a heartbeat, diagnostics.
+
+rclpy turns an exception inside a transition into an error state without a word; here it is logged. A node
+that cannot do its work (a damaged bundle, a missing camera) is configured all the same, says so, and refuses
+to become active until it is configured anew.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from pydantic import BaseModel
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import try_shutdown
+from std_msgs.msg import String
+
+from dygro_ros.errors import UserError
+from dygro_ros.nodes.messages import diagnostics
+from dygro_ros.nodes.parameters import declare, read
+
+ALIVE_TOPIC = "dygro/alive"
+ALIVE_PERIOD_S = 0.02
+DIAGNOSTICS_PERIOD_S = 0.5
+
+OK, WARN, ERROR = (
+    int.from_bytes(level, "little")
+    for level in (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
+)
+
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+HEARTBEATS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class ManagedNode(LifecycleNode):
+    """A node with a section of the robot profile as its parameters.
+
+    A node of ours defines `prepare`, `begin`, `end` and `release`, which may raise UserError, and `status`.
+    """
+
+    def __init__(self, name: str, section: type[BaseModel], changeable: tuple[str, ...] = ()) -> None:
+        """Declare the parameters; nothing else happens before `configure`."""
+        super().__init__(name)
+        self._section = section
+        self.active = False
+        self.refusal = ""
+        """Why the node cannot become active; empty where it can."""
+        declare(self, section, changeable)
+        self._alive = self.create_publisher(String, ALIVE_TOPIC, HEARTBEATS)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(ALIVE_PERIOD_S, lambda: self._alive.publish(String(data=name)))
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
+
+    def prepare(self, parameters: Any) -> None:
+        """Open what the work needs."""
+
+    def begin(self) -> None:
+        """Begin to work."""
+
+    def end(self) -> None:
+        """Stop working."""
+
+    def release(self) -> None:
+        """Close what `prepare` opened."""
+
+    def status(self) -> tuple[int, str, dict[str, object]]:
+        """Return level, a sentence, and figures for the diagnostics."""
+        return OK, "", {}
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open everything; what is wrong is said, and keeps the node from becoming active."""
+        self.refusal = ""
+
+        def configure() -> None:
+            try:
+                self.prepare(read(self, self._section))
+            except UserError as error:
+                self.refusal = str(error)
+                self.get_logger().error(self.refusal)
+
+        return self._guarded("configure", configure)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin, unless something was wrong."""
+        if self.refusal:
+            self.get_logger().error(f"stays inactive: {self.refusal}")
+            return TransitionCallbackReturn.FAILURE
+
+        def activate() -> None:
+            self.begin()
+            self.active = True
+
+        result = self._guarded("activate", activate)
+        return super().on_activate(state) if result is TransitionCallbackReturn.SUCCESS else result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop working."""
+        result = self._guarded("deactivate", self.stop_working)
+        return super().on_deactivate(state) if result is TransitionCallbackReturn.SUCCESS else result
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close everything."""
+        return self._guarded("clean up", self.release)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop working and close everything."""
+
+        def shut_down() -> None:
+            self.stop_working()
+            self.release()
+
+        return self._guarded("shut down", shut_down)
+
+    def stop_working(self) -> None:
+        """End the work, if it goes on."""
+        if self.active:
+            self.active = False
+            self.end()
+
+    def _guarded(self, what: str, action: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            action()
+        except UserError as error:
+            self.get_logger().error(f"cannot {what}: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception:
+            self.get_logger().fatal(f"cannot {what}: {traceback.format_exc()}")
+            raise
+        return TransitionCallbackReturn.SUCCESS
+
+    def _publish_diagnostics(self) -> None:
+        level, text, values = self.status()
+        if self.refusal:
+            level, text = ERROR, self.refusal
+        stamp_ns = self.get_clock().now().nanoseconds
+        self._diagnostics.publish(diagnostics(self.get_name(), level, text, values, stamp_ns))
+
+
+def ended_by_signal() -> Callable[[], bool]:
+    """Return what tells whether SIGINT or SIGTERM has come.
+
+    The handler only notes it: rclpy's own would end the middleware before the arms have come to rest, and an
+    exception out of a handler may strike rclpy anywhere.
+    """
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    return ended.is_set
+
+
+def spin(make: Callable[[], ManagedNode], threads: int = 1) -> None:
+    """Run one node until it is told to end.
+
+    Args:
+        make: Makes the node, once rclpy is up.
+        threads: More than one where a callback may take long.
+    """
+    ended = ended_by_signal()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = make()
+    executor = MultiThreadedExecutor(threads) if threads > 1 else SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        # The heartbeat's timer wakes it many times a second.
+        while not ended():
+            executor.spin_once()
+    except ExternalShutdownException:
+        pass
+    finally:
+        node.stop_working()
+        node.release()
+        executor.shutdown()
+        node.destroy_node()
+        try_shutdown()

@@ -1,0 +1,115 @@
+"""Between ROS messages and arrays; refuses what does not fit before anything of it is used."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Sequence
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image, JointState
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from dygro_ros.errors import UserError
+
+# Times of a chunk's points may differ from even steps by this much [s].
+STEP_TOLERANCE_S = 1e-4
+
+
+def to_ns(stamp: Time | Duration) -> int:
+    """Return a stamp or duration in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def to_stamp(ns: int) -> Time:
+    """Return nanoseconds as a stamp."""
+    return Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
+
+
+def picture_of(message: Image) -> NDArray[np.uint8]:
+    """Return an image message's picture, (H, W, 3) RGB; a view of the message where it is RGB already.
+
+    Raises:
+        UserError: Another encoding than rgb8 or bgr8, or sizes that contradict one another.
+    """
+    if message.encoding not in ("rgb8", "bgr8"):
+        raise UserError(f"expected an image of encoding rgb8 or bgr8, got {message.encoding!r}")
+    height, width, step = message.height, message.width, message.step
+    if step < 3 * width or len(message.data) != height * step or height * width == 0:
+        raise UserError(
+            f"image of {width} x {height} px with rows of {step} bytes must have {height * step} bytes of "
+            f"data, got {len(message.data)}"
+        )
+    rows = np.frombuffer(message.data, dtype=np.uint8).reshape(height, step)
+    picture = rows[:, : 3 * width].reshape(height, width, 3)
+    return picture if message.encoding == "rgb8" else picture[:, :, ::-1]
+
+
+def image_message(picture: NDArray[np.uint8], stamp_ns: int, frame: str) -> Image:
+    """Return a picture, (H, W, 3) RGB, as a message."""
+    message = Image(
+        height=picture.shape[0], width=picture.shape[1], encoding="rgb8", step=3 * picture.shape[1]
+    )
+    message.header.stamp, message.header.frame_id = to_stamp(stamp_ns), frame
+    # An array is taken over as it is; a list would be copied item by item.
+    message.data = array.array("B", picture.tobytes())
+    return message
+
+
+def chunk_message(
+    chunk: NDArray[np.float32], names: Sequence[str], stamp_ns: int, period_s: float
+) -> JointTrajectory:
+    """Return a chunk, (h, N) joint units, as a trajectory that begins at its observation's stamp."""
+    message = JointTrajectory(joint_names=list(names))
+    message.header.stamp = to_stamp(stamp_ns)
+    for step, action in enumerate(chunk.astype(np.float64)):
+        begins_ns = round(step * period_s * 1e9)
+        point = JointTrajectoryPoint(positions=array.array("d", action))
+        point.time_from_start = Duration(sec=begins_ns // 10**9, nanosec=begins_ns % 10**9)
+        message.points.append(point)
+    return message
+
+
+def chunk_of(message: JointTrajectory, period_s: float) -> NDArray[np.float64]:
+    """Return a trajectory's chunk, (h, N), columns in the order of its names.
+
+    Raises:
+        UserError: No points, points of different lengths, or times that are not even steps of `period_s`.
+    """
+    if not message.points:
+        raise UserError("expected a chunk of one point or more, got none")
+    names = len(message.joint_names)
+    for step, point in enumerate(message.points):
+        if len(point.positions) != names:
+            raise UserError(f"point {step} must have {names} positions, got {len(point.positions)}")
+        begins_s = to_ns(point.time_from_start) * 1e-9
+        if abs(begins_s - step * period_s) > STEP_TOLERANCE_S:
+            raise UserError(
+                f"a chunk's actions must be {period_s:g} s apart, but action {step} begins at {begins_s:g} s"
+            )
+    return np.array([point.positions for point in message.points], dtype=np.float64)
+
+
+def joint_state(names: Sequence[str], positions: Sequence[float], stamp_ns: int) -> JointState:
+    """Return joint positions as a message."""
+    message = JointState(name=list(names), position=array.array("d", positions))
+    message.header.stamp = to_stamp(stamp_ns)
+    return message
+
+
+def diagnostics(
+    name: str, level: int, text: str, values: dict[str, object], stamp_ns: int
+) -> DiagnosticArray:
+    """Return one node's status as /diagnostics takes it; `level` is DiagnosticStatus.OK, WARN or ERROR."""
+    status = DiagnosticStatus(
+        level=bytes([level]),
+        name=name,
+        message=text,
+        hardware_id="dygro_ros",
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )
+    message = DiagnosticArray(status=[status])
+    message.header.stamp = to_stamp(stamp_ns)
+    return message

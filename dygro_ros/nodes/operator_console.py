@@ -1,0 +1,138 @@
+"""The operator's console: `dygro-operator`. Type what the arms shall do; closing it stops arms that need one.
+
+    run, hold, home, stop, reset       what the arm bridge shall do
+    residual on, residual off          the whole policy, or its base alone
+    do <text>                          the instruction, such as: do put the cup on the coaster
+    quit
+
+While it runs it sends the operator's heartbeat. It is no safety-rated stop: keep the arms' own within reach.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import try_shutdown
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from dygro_ros.errors import UserError, run_main, unknown_name
+from dygro_ros.layout import encode_instruction
+from dygro_ros.nodes.managed import LATCHED, NEWEST
+
+HEARTBEAT_S = 0.05
+ANSWER_S = 5.0
+ORDERS = ("run", "hold", "home", "stop", "reset")
+
+
+class OperatorConsole(Node):
+    """Asks the arm bridge, and tells what it says."""
+
+    def __init__(self) -> None:
+        """Begin the heartbeat and listen."""
+        super().__init__("operator_console")
+        self._heartbeat = self.create_publisher(String, "dygro/operator", NEWEST)
+        self._instruction = self.create_publisher(String, "dygro/instruction", LATCHED)
+        self._orders = {name: self.create_client(Trigger, f"arm_bridge/{name}") for name in ORDERS}
+        self._residual = self.create_client(SetBool, "arm_bridge/use_residual")
+        self.create_subscription(String, "dygro/mode", self._on_mode, LATCHED)
+        self.create_timer(HEARTBEAT_S, lambda: self._heartbeat.publish(String(data="here")))
+
+    def _on_mode(self, message: String) -> None:
+        _say(f"arms: {message.data}")
+
+    def obey(self, line: str) -> str:
+        """Do what one line says and return the answer.
+
+        Raises:
+            UserError: The line is no order, or nobody answers.
+        """
+        order, _, rest = line.strip().partition(" ")
+        if order in ORDERS and not rest:
+            return self._ask(self._orders[order], Trigger.Request())
+        if order == "residual" and rest in ("on", "off"):
+            return self._ask(self._residual, SetBool.Request(data=rest == "on"))
+        if order == "do":
+            try:
+                encode_instruction(rest)
+            except ValueError as error:
+                raise UserError(str(error)) from error
+            self._instruction.publish(String(data=rest))
+            return f"told: {rest}"
+        raise unknown_name(
+            "order", line.strip(), (*ORDERS, "residual on", "residual off", "do <text>", "quit")
+        )
+
+    def _ask(self, client: Any, request: Any) -> str:
+        if not client.wait_for_service(timeout_sec=ANSWER_S):
+            raise UserError(f"no arm bridge has appeared within {ANSWER_S:g} s")
+        answered = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda future: answered.set())
+        if not answered.wait(ANSWER_S):
+            raise UserError(f"the arm bridge has not answered within {ANSWER_S:g} s")
+        answer = future.result()
+        return ("" if answer.success else "refused: ") + str(answer.message)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def obey_all(console: OperatorConsole, lines: Iterable[str]) -> None:
+    """Obey each line until `quit` or the end."""
+    for line in lines:
+        if line.strip() == "quit":
+            return
+        if not line.strip():
+            continue
+        try:
+            _say(console.obey(line))
+        except UserError as error:
+            _say(f"error: {error}")
+
+
+def console() -> int:
+    """Run the console on standard input."""
+    if "--help" in sys.argv[1:] or "-h" in sys.argv[1:]:
+        print(__doc__)
+        return 0
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = OperatorConsole()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    spinning = threading.Thread(target=_spin, args=(executor,), daemon=True)
+    spinning.start()
+    try:
+        obey_all(node, sys.stdin)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        executor.shutdown()
+        spinning.join()
+        node.destroy_node()
+        try_shutdown()
+    return 0
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        return
+
+
+def main() -> None:
+    """Run the console."""
+    run_main(console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""The starter: runs the graph of a robot profile without `ros2 launch`, from the same description.
+
+    dygro-start --robot sim --bundle runs/demo/bundle --instruction "put the cup on the coaster"
+
+Each node is a process of its own; when one ends, all are ended. Knows no rclpy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from dygro_ros.errors import UserError, run_main
+from dygro_ros.graph import SUPERVISOR, NodeProcess, overrides_for, processes
+
+# A node told to end is killed after this [s].
+END_S = 5.0
+LOOK_PERIOD_S = 0.1
+
+
+def overrides_of(settings: Sequence[str]) -> dict[str, dict[str, str | int | float | bool]]:
+    """Return settings such as `sim_robot.seed=3` by node.
+
+    Raises:
+        UserError: A setting has another form.
+    """
+    found: dict[str, dict[str, str | int | float | bool]] = {}
+    for setting in settings:
+        place, equals, text = setting.partition("=")
+        node, dot, name = place.partition(".")
+        if not (equals and dot and node and name):
+            raise UserError(f"--set takes node.parameter=value, got {setting!r}")
+        found.setdefault(node, {})[name] = _value(text)
+    return found
+
+
+def _value(text: str) -> str | int | float | bool:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+class Graph:
+    """The running processes."""
+
+    def __init__(self, nodes: Sequence[NodeProcess]) -> None:
+        """Start them all."""
+        # Nobody outside this machine hears the nodes, or is heard, unless the environment says so.
+        environment = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"} | dict(os.environ)
+        self.running = {
+            node.name: subprocess.Popen(
+                [sys.executable, "-m", node.module, *node.ros_arguments], env=environment
+            )
+            for node in nodes
+        }
+
+    def wait(self) -> tuple[str, int]:
+        """Return name and exit code of the first process that ends."""
+        while True:
+            for name, process in self.running.items():
+                code = process.poll()
+                if code is not None:
+                    # A death is the supervisor's to tell; give it the time to.
+                    if name != SUPERVISOR and self.running[SUPERVISOR].poll() is None:
+                        time.sleep(1.0)
+                    return name, code
+            time.sleep(LOOK_PERIOD_S)
+
+    def end(self) -> None:
+        """End all, the politer way first."""
+        for process in reversed(self.running.values()):
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        until_s = time.monotonic() + END_S
+        for process in self.running.values():
+            try:
+                process.wait(max(until_s - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def start(arguments: Sequence[str] | None = None) -> int:
+    """Run the graph until one of its processes ends; return the exit code."""
+    parser = argparse.ArgumentParser(prog="dygro-start", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--robot", required=True, help="name of a robot profile, or path of its YAML file")
+    parser.add_argument("--bundle", required=True, type=Path, help="folder of the policy bundle")
+    parser.add_argument("--instruction", default="", help="what to do")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="differ from the profile"
+    )
+    options = parser.parse_args(arguments)
+    overrides = overrides_of(options.set)
+    for node, values in overrides_for(str(options.bundle), options.instruction).items():
+        overrides[node] = values | overrides.get(node, {})
+    graph = Graph(processes(options.robot, overrides))
+    try:
+        name, code = graph.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        graph.end()
+    if name != SUPERVISOR:
+        print(f"dygro-start: {name} has ended with code {code}; all others were ended", file=sys.stderr)
+    return code if code > 0 else 1
+
+
+def main() -> None:
+    """Run the starter."""
+    run_main(start)
+
+
+if __name__ == "__main__":
+    main()
