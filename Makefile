@@ -6,10 +6,11 @@ IN_RANGE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c '$(IN_RANGE)' 2>/dev/null && { echo $$python; break; }; done)
 PIP_ARGS ?=
+BUNDLE ?= runs/demo/bundle
 # The others compare trained policies: see their --help.
 BENCHMARKS := cell_speed experts stage_one_speed mutual_information
 
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo robot test lint format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +30,9 @@ $(STAMP): setup.py setup.cfg pyproject.toml
 
 demo: $(STAMP) ## train base and DyGRO policy in quick form, export the bundle, evaluate, report
 	$(BIN)/python training/train_sim.py --preset quick --run runs/demo --overwrite
+
+robot: $(STAMP) ## the ROS 2 nodes, over real DDS, drive the simulated robot with a trained policy
+	$(BIN)/python -m sim2real.robot_demo --bundle $(BUNDLE)
 
 test: lint ## check style and types, run the tests
 	$(BIN)/pytest
