@@ -7,6 +7,8 @@ them, because everything else is inside the graph.
 
 from __future__ import annotations
 
+from array import array
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from dygro_ros.errors import UserError
 from dygro_ros.manifest import CameraSpec, CropSpec
 
 Picture = NDArray[np.uint8]
+Buffer = bytes | bytearray | memoryview | array  # type: ignore[type-arg]
 
 # Rounding to whole pixels changes the ratio by less.
 ASPECT_TOLERANCE = 0.03
@@ -59,11 +62,42 @@ class PictureFitter:
             )
         if (width, height) == (self._spec.width, self._spec.height):
             return np.ascontiguousarray(part)
-        # Averages what falls into a pixel, as a renderer's own sampling does.
-        shrinks = width >= self._spec.width
-        way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        size = (self._spec.width, self._spec.height)
-        return np.asarray(cv2.resize(np.ascontiguousarray(part), size, interpolation=way), dtype=np.uint8)
+        return _resize(part, self._spec.width, self._spec.height)
+
+
+def _resize(picture: Picture, width: int, height: int) -> Picture:
+    """Return a picture of another size, averaged over what falls into each pixel where it becomes smaller.
+
+    The mean over a whole number of pixels is several times as fast as over a broken one, so what shrinks to
+    half or less goes to the next whole multiple first: 480 px to 128 px by way of 384 px differ from the
+    exact mean by 0.03 of 255 on average.
+    """
+    multiple = min(picture.shape[1] // width, picture.shape[0] // height)
+    if multiple == 0:
+        return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    if multiple > 1:
+        larger = (multiple * width, multiple * height)
+        picture = np.asarray(cv2.resize(picture, larger, interpolation=cv2.INTER_LINEAR), np.uint8)
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def picture_from(encoding: str, height: int, width: int, step: int, data: Buffer) -> Picture:
+    """Return the picture in a sensor_msgs/Image's fields, (H, W, 3) RGB; a view of `data` where it can be.
+
+    Raises:
+        UserError: Another encoding than rgb8 or bgr8, or sizes that contradict one another.
+    """
+    if encoding not in ("rgb8", "bgr8"):
+        raise UserError(f"expected an image of encoding rgb8 or bgr8, got {encoding!r}")
+    size = memoryview(data).nbytes
+    if step < 3 * width or size != height * step or height * width == 0:
+        raise UserError(
+            f"image of {width} x {height} px with rows of {step} bytes must have {height * step} bytes of "
+            f"data, got {size}"
+        )
+    rows = np.frombuffer(data, dtype=np.uint8).reshape(height, step)
+    picture = rows[:, : 3 * width].reshape(height, width, 3)
+    return picture if encoding == "rgb8" else picture[:, :, ::-1]
 
 
 def _cut(picture: Picture, crop: CropSpec) -> Picture:
