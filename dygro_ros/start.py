@@ -14,10 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from dygro_ros.errors import UserError, run_main
-from dygro_ros.graph import SUPERVISOR, NodeProcess, overrides_for, processes
+from dygro_ros.graph import POLICY, SUPERVISOR, NodeProcess, on_this_machine, overrides_for, processes
 
 # A node told to end is killed after this [s].
 END_S = 5.0
@@ -72,7 +71,8 @@ class Graph:
                 code = process.poll()
                 if code is not None:
                     # A death is the supervisor's to tell; give it the time to.
-                    if name != SUPERVISOR and self.running[SUPERVISOR].poll() is None:
+                    supervisor = self.running.get(SUPERVISOR)
+                    if name != SUPERVISOR and supervisor is not None and supervisor.poll() is None:
                         time.sleep(1.0)
                     return name, code
             time.sleep(LOOK_PERIOD_S)
@@ -95,16 +95,31 @@ def start(arguments: Sequence[str] | None = None) -> int:
     """Run the graph until one of its processes ends; return the exit code."""
     parser = argparse.ArgumentParser(prog="dygro-start", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--robot", required=True, help="name of a robot profile, or path of its YAML file")
-    parser.add_argument("--bundle", required=True, type=Path, help="folder of the policy bundle")
+    parser.add_argument(
+        "--bundle", default="", help="folder of the policy bundle, where policy_node runs here"
+    )
     parser.add_argument("--instruction", default="", help="what to do")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="differ from the profile"
     )
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NODE",
+        help="start this node alone, for another machine",
+    )
+    parser.add_argument(
+        "--elsewhere", action="append", default=[], metavar="NODE", help="another machine starts this node"
+    )
     options = parser.parse_args(arguments)
     overrides = overrides_of(options.set)
-    for node, values in overrides_for(str(options.bundle), options.instruction).items():
+    for node, values in overrides_for(options.bundle, options.instruction).items():
         overrides[node] = values | overrides.get(node, {})
-    graph = Graph(processes(options.robot, overrides))
+    nodes = on_this_machine(processes(options.robot, overrides), options.only, options.elsewhere)
+    if not options.bundle and POLICY in [node.name for node in nodes]:
+        raise UserError(f"--bundle must name the folder of a policy bundle: {POLICY} runs on this machine")
+    graph = Graph(nodes)
     try:
         name, code = graph.wait()
     except KeyboardInterrupt:

@@ -5,15 +5,26 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
-from dygro_ros.graph import overrides_for, processes
+from dygro_ros.graph import on_this_machine, overrides_for, processes
 
 RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+ARGUMENTS = {
+    "robot": {"description": "name of a robot profile, or path of its YAML file"},
+    "bundle": {
+        "default_value": "",
+        "description": "folder of the policy bundle, where policy_node runs here",
+    },
+    "instruction": {"default_value": "", "description": "what to do"},
+    "only": {"default_value": "", "description": "start these nodes alone, for another machine"},
+    "elsewhere": {"default_value": "", "description": "another machine starts these nodes"},
+}
 
 
 def nodes(context: LaunchContext) -> list[Node]:
     """Return the processes of the robot's profile; when one of them ends, all end."""
-    text = {name: LaunchConfiguration(name).perform(context) for name in ("robot", "bundle", "instruction")}
+    text = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     overrides = overrides_for(text["bundle"], text["instruction"])
+    only, elsewhere = text["only"].split(), text["elsewhere"].split()
     return [
         Node(
             package="dygro_ros",
@@ -23,7 +34,7 @@ def nodes(context: LaunchContext) -> list[Node]:
             output="screen",
             on_exit=Shutdown(reason=f"{process.name} has ended"),
         )
-        for process in processes(text["robot"], overrides)
+        for process in on_this_machine(processes(text["robot"], overrides), only, elsewhere)
     ]
 
 
@@ -31,9 +42,7 @@ def generate_launch_description() -> LaunchDescription:
     """Return the description that `ros2 launch` runs."""
     return LaunchDescription(
         [
-            DeclareLaunchArgument("robot", description="name of a robot profile, or path of its YAML file"),
-            DeclareLaunchArgument("bundle", description="folder of the policy bundle"),
-            DeclareLaunchArgument("instruction", default_value="", description="what to do"),
+            *(DeclareLaunchArgument(name, **arguments) for name, arguments in ARGUMENTS.items()),
             # Nobody outside this machine hears the nodes, or is heard, unless the environment says so.
             SetEnvironmentVariable(RANGE, EnvironmentVariable(RANGE, default_value="LOCALHOST")),
             OpaqueFunction(function=nodes),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dygro_ros.errors import UserError
-from dygro_ros.graph import MODULES, processes
+from dygro_ros.graph import MODULES, on_this_machine, processes
 from dygro_ros.start import overrides_of
 
 
@@ -37,6 +37,19 @@ def test_what_cannot_be_set_is_refused() -> None:
         processes("piper", {"sim_robot": {"seed": 1}})
     with pytest.raises(UserError, match=r"--set takes node\.parameter=value, got 'seed=3'"):
         overrides_of(["seed=3"])
+
+
+def test_a_node_may_run_on_another_machine() -> None:
+    nodes = processes("piper", {})
+    here = on_this_machine(nodes, elsewhere=["policy_node"])
+    assert [node.name for node in here] == ["camera_node", "arm_bridge", "supervisor"]
+    assert "policy_node" in json.loads(here[-1].overrides["nodes"])
+    assert [node.name for node in on_this_machine(nodes, only=["policy_node"])] == ["policy_node"]
+    assert on_this_machine(nodes) == nodes
+    with pytest.raises(UserError, match=r"unknown node 'policy' \(did you mean 'policy_node'\?\)"):
+        on_this_machine(nodes, elsewhere=["policy"])
+    with pytest.raises(UserError, match="not both"):
+        on_this_machine(nodes, only=["policy_node"], elsewhere=["arm_bridge"])
 
 
 def test_every_module_is_there() -> None:
