@@ -36,6 +36,8 @@ ROS = [
 
 REALSENSE = [f"pyrealsense2>=2.56{WHEELS}", f"libusb-package>=1.0.26{WHEELS}"]
 
+MCAP = ["mcap-ros2-support>=0.5"]
+
 EVAL = ["scipy>=1.11"]
 
 # torch and mujoco are pinned: bit-exact resume and grasping contacts were measured on these versions.
@@ -59,6 +61,7 @@ TRAIN = [
 TEST = [
     *ROS,
     *REALSENSE,
+    *MCAP,
     "types-PyYAML",
     "pytest>=8.2",
     "pytest-timeout>=2.3",
@@ -99,11 +102,20 @@ setup(
         *((f"share/{NAME}/{folder}", files) for folder, files in LAUNCH_TIME_FILES.items() if files),
     ],
     install_requires=ROBOT,
-    extras_require={"eval": EVAL, "ros": ROS, "realsense": REALSENSE, "train": TRAIN, "test": TEST},
+    extras_require={
+        "eval": EVAL,
+        "ros": ROS,
+        "realsense": REALSENSE,
+        "mcap": MCAP,
+        "train": TRAIN,
+        "test": TEST,
+    },
     entry_points={
         "console_scripts": [
             "dygro-start = dygro_ros.start:main",
+            "dygro-doctor = dygro_ros.doctor:main",
             "dygro-operator = dygro_ros.nodes.operator_console:main",
+            "dygro-calibrate-delay = dygro_ros.nodes.calibrate_delay:main",
             *(f"{name} = {module}:main" for name, module in EXECUTABLES.items()),
         ]
     },

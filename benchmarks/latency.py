@@ -4,7 +4,8 @@
 
 In one process and through the nodes, with a camera of 640 x 480 px at 30 Hz. `around the model` is the time
 from the picture's stamp to the moment at which the arm controller has the chunk, less the time inside the
-graph; the wait for the next control tick comes on top. `tick late` is how late the control loop was called.
+graph and less that in which the picture waits for joints measured after it: in one process those come with
+the next control tick. `tick late` is how late the control loop was called.
 """
 
 from __future__ import annotations
@@ -121,12 +122,15 @@ class TimedRuntime(Runtime):
 
     def __init__(self, policy: OnnxPolicy) -> None:
         self.around_s: list[float] = []
+        self.waited_s: list[float] = []
         home = profile().arm_bridge.controller().home
         super().__init__(profile(), policy, Eye(), Follower(home))
 
     def _on_answer(self, answer: Answer) -> None:
         super()._on_answer(answer)
-        self.around_s.append(1e-9 * (time.time_ns() - answer.stamp_ns) - answer.output.latency_s)
+        within_s = answer.output.latency_s + answer.waited_s
+        self.around_s.append(1e-9 * (time.time_ns() - answer.stamp_ns) - within_s)
+        self.waited_s.append(answer.waited_s)
 
 
 def against_torch(policy: OnnxPolicy, run: Path) -> None:
@@ -159,6 +163,7 @@ def in_process(policy: OnnxPolicy, seconds: float) -> None:
     runtime.stop()
     say("one process: inside the graph", [answer.output.latency_s for answer in runtime.answers])
     say("one process: around the model", runtime.around_s[WARM:])
+    say("one process: waiting for joints", runtime.waited_s[WARM:])
     say("one process: tick late", runtime.loop.lateness_s()[WARM:])
 
 
@@ -180,6 +185,7 @@ class Robot(Node):
         self._came_ns: dict[str, tuple[int, int]] = {}
         self.age_s: dict[int, float] = {}
         self.inside_s: list[float] = []
+        self.waited_s: list[float] = []
         self.late = ""
         for name in ("chunk", "base_chunk"):
             self.create_subscription(
@@ -213,6 +219,7 @@ class Robot(Node):
     def _on_latency(self, message: Float32MultiArray) -> None:
         # Sent right after the chunk of the same answer.
         self.inside_s.append(message.data[2])
+        self.waited_s.append(message.data[3])
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -243,9 +250,11 @@ def through_the_nodes(bundle: Path, seconds: float) -> None:
         try_shutdown()
     count = min(len(robot.inside_s), len(robot.age_s))
     ages_s = list(robot.age_s.values())[-count:]
-    around_s = [age - inside for age, inside in zip(ages_s, robot.inside_s[-count:], strict=True)]
+    parts_s = zip(ages_s, robot.inside_s[-count:], robot.waited_s[-count:], strict=True)
+    around_s = [age - inside - waited for age, inside, waited in parts_s]
     say("nodes: inside the graph", robot.inside_s[WARM:])
     say("nodes: around the model", around_s[WARM:])
+    say("nodes: waiting for joints", robot.waited_s[WARM:])
     print(f"{'nodes: tick late':42s} p99 {robot.late} ms, as the arm bridge's diagnostics say")
 
 

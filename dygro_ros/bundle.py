@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -111,6 +111,16 @@ class Bundle:
             "action.rate_hz": (manifest.action.rate_hz, robot.rate_hz),
         }
         found = [item for name, (ours, theirs) in pairs.items() for item in differences(ours, theirs, name)]
+        _refuse(found, self.path / MANIFEST_FILE, "the robot has")
+
+    def require_cameras(self, names: Sequence[str]) -> None:
+        """Refuse cameras of other names, or in another order, than the policy was trained on.
+
+        Raises:
+            BundleError: Names the first that differs.
+        """
+        wanted = [{"name": camera.name} for camera in self.manifest.cameras]
+        found = differences(wanted, [{"name": name} for name in names], "cameras")
         _refuse(found, self.path / MANIFEST_FILE, "the robot has")
 
 

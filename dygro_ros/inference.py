@@ -1,4 +1,4 @@
-"""ONNX Runtime behind a bundle: camera pictures, text and measured joints in, chunk in joint units out.
+"""ONNX Runtime or a TensorRT engine behind a bundle: pictures, text, measured joints in, chunk out.
 
 Everything that a policy does to its inputs is inside the graph; here they are only checked. The execution
 provider is seen, never assumed: a session that fell back to another provider is refused.
@@ -21,13 +21,21 @@ from dygro_ros.bundle import Bundle
 from dygro_ros.errors import BundleError, DependencyError, UserError
 from dygro_ros.layout import encode_instruction
 from dygro_ros.manifest import TensorSpec, differences
+from dygro_ros.tensorrt_engine import EngineSession, engine_folder, find_gpu, libraries
 
-Provider = Literal["cpu", "cuda", "tensorrt"]
+Provider = Literal["cpu", "cuda", "tensorrt", "tensorrt_engine"]
+# ONNX Runtime's; `tensorrt_engine` runs without it.
 PROVIDERS: dict[Provider, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+ENGINE: Provider = "tensorrt_engine"
+# y = x + x, the smallest graph that a provider can be seen to run.
+_PROBE = bytes.fromhex(
+    "080812003a390a0e0a01780a01781201792203416464120570726f62655a0f0a0178120a0a0808011204"
+    "0a020801620f0a0179120a0a08080112040a02080142040a00100d"
+)
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 # ONNX Runtime's exceptions share no base class of their own.
 _LOAD_ERRORS = (
@@ -89,14 +97,20 @@ class OnnxPolicy:
             DependencyError: The provider is not installed, or the session fell back to another one.
             BundleError: The graph cannot be loaded, or its interface is not the manifest's.
         """
-        if provider not in PROVIDERS:
-            raise UserError(f"unknown provider {provider!r}: expected one of {', '.join(PROVIDERS)}")
+        if provider not in (*PROVIDERS, ENGINE):
+            raise UserError(
+                f"unknown provider {provider!r}: expected one of {', '.join((*PROVIDERS, ENGINE))}"
+            )
         if threads < 1:
             raise UserError(f"threads must be at least 1, got {threads}")
         self.bundle = bundle
         self.provider = provider
         self._clock = clock
-        self._session = _open_session(bundle, provider, threads)
+        self._session: Any = (
+            EngineSession(bundle.graph_path, engine_folder())
+            if provider == ENGINE
+            else _open_session(str(bundle.graph_path), provider, threads)
+        )
         _require_interface(bundle, self._session)
         self._inputs = bundle.manifest.graph.inputs
         self._outputs = [spec.name for spec in bundle.manifest.graph.outputs]
@@ -112,7 +126,7 @@ class OnnxPolicy:
 
     @property
     def running_provider(self) -> str:
-        """ONNX Runtime's name of the provider that has the first call on every operator."""
+        """What runs the graph: ONNX Runtime's provider with the first call on an operator, or the engine."""
         return str(self._session.get_providers()[0])
 
     def infer(
@@ -153,7 +167,21 @@ class OnnxPolicy:
         return PolicyOutput(latency_s=latency_s, **answers)
 
 
-def _open_session(bundle: Bundle, provider: Provider, threads: int) -> onnxruntime.InferenceSession:
+def probe(provider: Provider) -> None:
+    """Run a graph of one addition, or see whether there is what builds engines.
+
+    Raises:
+        DependencyError: The provider is not installed, or does not run it.
+        BundleError: It fails.
+    """
+    if provider == ENGINE:
+        find_gpu(libraries()[1])
+        return
+    session = _open_session(_PROBE, provider, 1)
+    session.run(None, {"x": np.ones(1, np.float32)})
+
+
+def _open_session(graph: str | bytes, provider: Provider, threads: int) -> onnxruntime.InferenceSession:
     """Open the session with the provider that was asked for, or refuse."""
     wanted = PROVIDERS[provider]
     available = onnxruntime.get_available_providers()
@@ -167,9 +195,12 @@ def _open_session(bundle: Bundle, provider: Provider, threads: int) -> onnxrunti
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(bundle.graph_path), options, providers=[wanted])
+        session = onnxruntime.InferenceSession(
+            graph, options, providers=[(wanted, _provider_options(provider))]
+        )
     except _LOAD_ERRORS as error:
-        raise BundleError(f"{bundle.graph_path}: ONNX Runtime cannot load the graph: {error}") from error
+        place = graph if isinstance(graph, str) else "a graph of one addition"
+        raise BundleError(f"{place}: ONNX Runtime cannot load the graph: {error}") from error
     running = session.get_providers()[0]
     if running != wanted:
         raise DependencyError(
@@ -179,7 +210,16 @@ def _open_session(bundle: Bundle, provider: Provider, threads: int) -> onnxrunti
     return session
 
 
-def _require_interface(bundle: Bundle, session: onnxruntime.InferenceSession) -> None:
+def _provider_options(provider: Provider) -> dict[str, str]:
+    if provider != "tensorrt":
+        return {}
+    folder = engine_folder() / "onnxruntime"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Without a cache, each start builds the engine anew, which takes a minute or more.
+    return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
+
+
+def _require_interface(bundle: Bundle, session: Any) -> None:
     """Refuse a graph whose names, types or shapes are not those of the manifest."""
     graph = bundle.manifest.graph.model_dump(mode="json")
     for side, found in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):

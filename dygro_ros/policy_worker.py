@@ -37,6 +37,8 @@ class Answer:
     """Time for cropping and resizing [s]."""
     age_s: float
     """Time since the picture was taken [s], as far as both clocks are one."""
+    waited_s: float
+    """Part of it in which the picture was here, but not yet the joints of its moment, or its turn [s]."""
 
 
 class PolicyWorker:
@@ -81,6 +83,7 @@ class PolicyWorker:
         self._pictures: list[tuple[int, NDArray[np.uint8]] | None] = [None] * len(cameras)
         self._joints: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=JOINTS_KEPT)
         self._answered_ns = 0
+        self._seen_s = 0.0
         self._again = False
         self._running = False
         self._changed = threading.Condition()
@@ -126,6 +129,7 @@ class PolicyWorker:
         """Take a camera's newest picture, (H, W, 3) RGB; an older one is dropped."""
         with self._changed:
             self._pictures[camera] = (stamp_ns, picture)
+            self._seen_s = self._clock()
             self._changed.notify_all()
 
     def measure(self, stamp_ns: int, joints: NDArray[np.float32]) -> None:
@@ -145,8 +149,9 @@ class PolicyWorker:
                     return
                 stamp_ns, pictures, joints, instruction = observation
                 self._answered_ns, self._again = stamp_ns, False
-            try:
                 begun_s = self._clock()
+                waited_s = begun_s - self._seen_s
+            try:
                 images = np.stack([f.fit(p) for f, p in zip(self._fitters, pictures, strict=True)])
                 prepare_s = self._clock() - begun_s
                 output = self._policy.infer(images, instruction, joints)
@@ -155,7 +160,7 @@ class PolicyWorker:
                 continue
             age_s = 1e-9 * (self._wall_ns() - stamp_ns)
             self._pacing.answered(age_s)
-            self._answer(Answer(stamp_ns, output, prepare_s, age_s))
+            self._answer(Answer(stamp_ns, output, prepare_s, age_s, waited_s))
 
     def _due(self) -> tuple[int, list[NDArray[np.uint8]], NDArray[np.float32], str] | None:
         """Return the observation to answer now, None while there is none."""

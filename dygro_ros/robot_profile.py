@@ -51,7 +51,7 @@ class CameraParameters(Section):
     serial_no: str
     """Serial number of the RealSense."""
     recording: str
-    """Video file that driver `replay` plays."""
+    """Video or MCAP file that driver `replay` plays."""
     width: Annotated[int, Field(ge=16, le=4096)]
     """[px]."""
     height: Annotated[int, Field(ge=16, le=4096)]
@@ -62,6 +62,8 @@ class CameraParameters(Section):
     """Locked exposure [us]; 0: automatic."""
     white_balance_k: Annotated[int, Field(ge=0)]
     """Locked white balance [K]; 0: automatic."""
+    aligned_depth: bool
+    """Whether a RealSense's depth is published too, as its colour camera sees it; no policy needs it."""
 
 
 class PolicyParameters(Section):
@@ -69,8 +71,8 @@ class PolicyParameters(Section):
 
     bundle: str
     """Folder of the policy bundle."""
-    provider: Literal["cpu", "cuda", "tensorrt"]
-    """Execution provider that must run the graph."""
+    provider: Literal["cpu", "cuda", "tensorrt", "tensorrt_engine"]
+    """What must run the graph."""
     threads: Annotated[int, Field(ge=1, le=64)]
     """ONNX Runtime's threads inside one operator."""
     instruction: str
@@ -100,6 +102,11 @@ class PolicyParameters(Section):
         period_s = 1 / action.rate_hz
         chunk_s = action.chunk_length * period_s
         return Pacing(PacingConfig(chunk_s, period_s, self.interval_s, self.whole_within_s))
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Name of each camera: the first part of its topic."""
+        return tuple(topic.split("/")[1] for topic in self.image_topics)
 
     @property
     def crops(self) -> tuple[CropSpec, ...]:
@@ -248,6 +255,16 @@ class RobotProfile(Section):
     """Unset where another node publishes the pictures."""
     sim_robot: dict[str, Any] | None = None
     """Parameters of the simulated robot, which reads them itself."""
+
+    @model_validator(mode="after")
+    def _watches_what_is_seen(self) -> RobotProfile:
+        watched, seen = self.arm_bridge.cameras, self.policy_node.cameras
+        if watched != seen:
+            raise ValueError(
+                f"arm_bridge.camera_info_topics are of cameras {', '.join(watched)}, but "
+                f"policy_node.image_topics of {', '.join(seen)}"
+            )
+        return self
 
 
 def _both(values: tuple[float, ...]) -> NDArray[np.float64]:

@@ -73,6 +73,7 @@ class Runtime:
         cameras = profile.arm_bridge.cameras
         if len(cameras) != 1:
             raise UserError(f"the in-process runtime takes one camera, the profile has {', '.join(cameras)}")
+        policy.bundle.require_cameras(cameras)
         self._camera_name = cameras[0]
         self._camera, self._arms = camera, arms
         self._clock, self._wall_ns, self._commanded = clock, wall_ns, commanded

@@ -55,9 +55,11 @@ from models.dygro_policy import DygroPolicy
 from models.residual import ResidualPolicy
 from sim2real.bundle_episodes import Cell, cell_interface
 from sim2real.cell.work_cell import CAMERA_NAMES
+from sim2real.tensorrt_check import why_not_tensorrt
 
 # What torch's exporter writes natively, and old enough for the ONNX Runtime of ROS 2 Humble's Python 3.10.
 OPSET = 18
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,8 @@ def to_onnx(module: nn.Module, arguments: tuple[Tensor, Tensor, Tensor], outputs
         cleaned = clean_up(program.model).model
     model = onnx_ir.to_proto(cleaned)
     onnx.checker.check_model(model, full_check=True)
+    for reason in why_not_tensorrt(model):
+        _LOG.warning("TensorRT cannot run the graph: %s", reason)
     data: bytes = model.SerializeToString()
     return data
 

@@ -141,11 +141,11 @@ def _draw_label(draw: ImageDraw.ImageDraw, strip: FilmStrip, top: int) -> None:
     colour = SUCCESS_RGB if strip.success else FAILURE_RGB
     left = _MARGIN_PX + 12
     draw.rectangle((_MARGIN_PX, top, _MARGIN_PX + 3, top + FRAME_PX - 1), fill=colour)
-    draw.text((left, top + 4), strip.task, font=_font(14, bold=True), fill=_INK)
+    draw.text((left, top + 4), strip.task, font=label_font(14, bold=True), fill=_INK)
     outcome = f"success after {strip.steps} steps" if strip.success else f"failure ({strip.steps} steps)"
-    draw.text((left, top + 26), outcome, font=_font(12, bold=True), fill=colour)
-    draw.text((left, top + 44), f"seed {strip.seed}", font=_font(12), fill=_SOFT)
-    font = _font(12)
+    draw.text((left, top + 26), outcome, font=label_font(12, bold=True), fill=colour)
+    draw.text((left, top + 44), f"seed {strip.seed}", font=label_font(12), fill=_SOFT)
+    font = label_font(12)
     for line, text in enumerate(_wrapped(f"“{strip.instruction}”", font, _LABEL_PX - 24)[:4]):
         draw.text((left, top + 66 + 15 * line), text, font=font, fill=_SOFT)
 
@@ -162,7 +162,7 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+def label_font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     """Return DejaVu Sans, which matplotlib brings along on every system."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

@@ -27,6 +27,8 @@ OURS_IT_MAY_IMPORT = {
 LIBRARIES_IT_MAY_IMPORT = {
     "dygro_ros": {"numpy", "pydantic", "onnxruntime", "cv2", "yaml"},
     "dygro_ros.cameras.realsense": {"numpy", "libusb_package", "pyrealsense2"},
+    "dygro_ros.cameras.mcap": {"numpy", "cv2", "mcap", "mcap_ros2"},
+    "dygro_ros.tensorrt_engine": {"numpy", "tensorrt", "cuda"},
     "dygro_ros.nodes": {
         "numpy",
         "pydantic",

@@ -289,6 +289,14 @@ def test_a_robot_that_differs_is_refused_by_the_field(bundle: Bundle) -> None:
         assert "the robot has" in str(caught.value)
 
 
+def test_cameras_of_other_names_are_refused(bundle: Bundle) -> None:
+    bundle.require_cameras(["head_camera"])
+    with pytest.raises(BundleError, match=r'cameras\[0\]\.name is "head_camera", but the robot has "wrist"'):
+        bundle.require_cameras(["wrist"])
+    with pytest.raises(BundleError, match="cameras is "):
+        bundle.require_cameras(["head_camera", "wrist"])
+
+
 class _NumpyPolicy:
     """The numpy twin of the small policy, with an error put into one joint."""
 

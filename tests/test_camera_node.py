@@ -36,6 +36,7 @@ PARAMETERS = CameraParameters(
     rate_hz=30,
     exposure_us=0,
     white_balance_k=0,
+    aligned_depth=False,
 )
 PICTURE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
@@ -95,7 +96,7 @@ def test_pictures_arrive_and_a_pulled_camera_is_reset_and_comes_back(
     ros: SingleThreadedExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plug = Plug(PARAMETERS)
-    monkeypatch.setattr(camera_node, "RealSense", lambda parameters: plug)
+    monkeypatch.setattr(camera_node, "camera_for", lambda parameters: plug)
     monkeypatch.setattr(camera_node, "RETRY_S", 0.05)
     node, eyes = CameraNode(), Eyes()
     ros.add_node(eyes)

@@ -149,6 +149,25 @@ def test_a_silent_fallback_is_refused(bundle: Bundle, monkeypatch: pytest.Monkey
         OnnxPolicy(bundle, provider="cuda")
 
 
+def test_the_tensorrt_provider_keeps_its_engines(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def refuse(path: str, options: object, providers: list[object]) -> None:
+        asked.extend(providers)
+        raise inference.onnxruntime_state.Fail("no GPU here")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(inference.PROVIDERS.values()))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(BundleError, match="no GPU here"):
+        OnnxPolicy(bundle, provider="tensorrt")
+    folder = tmp_path / "dygro_ros" / "engines" / "onnxruntime"
+    options = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
+    assert asked == [("TensorrtExecutionProvider", options)] and folder.is_dir()
+
+
 def test_the_running_provider_is_logged(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="dygro_ros.inference"):
         policy = OnnxPolicy(bundle)

@@ -16,6 +16,7 @@ from policy_fixtures import SIZE_PX, make_bundle
 
 rclpy = pytest.importorskip("rclpy", reason="the ros extra is for Linux on x86-64")
 
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Float32MultiArray, String  # noqa: E402
@@ -62,6 +63,11 @@ class Onlooker(Node):
         self.create_subscription(String, "dygro/mode", self._on_mode, LATCHED)
         self.create_subscription(JointState, "dygro/joint_commands", self._on_sent, NEWEST)
         self.create_subscription(Float32MultiArray, "dygro/gates", self._on_gates, RELIABLE)
+        self.said: dict[str, str] = {}
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.said |= {status.name: status.message for status in message.status}
 
     def _on_mode(self, message: String) -> None:
         self.mode = message.data
@@ -217,6 +223,62 @@ def test_a_node_that_is_killed_makes_the_arms_hold_and_is_named(
     assert f"{victim} has died" in capfd.readouterr().err
 
 
+def test_the_loops_delay_is_measured_and_noted(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    text = (ROOT / "config" / "sim.yaml").read_text()
+    profile.write_text(text.replace("command_delay_s: 0.0", "command_delay_s: 0.15"))
+    done = subprocess.run(
+        [sys.executable, "-m", "dygro_ros.nodes.calibrate_delay", "--robot", str(profile), "--periods", "5"],
+        cwd=ROOT,
+        input="\n",
+        capture_output=True,
+        text=True,
+        timeout=3 * WAIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Keep the arms' own stop within reach" in done.stdout
+    # On a busy machine the way to the arms takes its time, too.
+    assert 0.14 < read_profile(profile).arm_bridge.loop_delay_s < 0.2, done.stdout
+
+
+OTHER_NAMES = [f"joint{number}" for number in range(1, 7)] + ["gripper"]
+
+
+@pytest.mark.parametrize(
+    ("node", "changes", "words"),
+    [
+        ("arm_bridge", {"arms.left.joint_names": OTHER_NAMES}, "expected joints joint1, joint2"),
+        ("policy_node", {"crop": [0.0, 0.0, 1.0, 0.5]}, "choose a crop of that aspect ratio"),
+        ("arm_bridge", {"action_rate_hz": 50.0}, "a chunk's actions must be 0.02 s apart"),
+    ],
+)
+def test_what_does_not_fit_is_said_and_moves_nothing(
+    bundle: Path, onlooker: Onlooker, tmp_path: Path, node: str, changes: dict[str, Any], words: str
+) -> None:
+    profile = yaml.safe_load((ROOT / "config" / "sim.yaml").read_text())
+    for field, value in changes.items():
+        *sections, last = field.split(".")
+        place = profile[node]["ros__parameters"]
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(profile))
+    graph = Graph(processes(path, settings(bundle)))
+    try:
+        if "joint_names" not in str(changes):
+            onlooker.until(lambda: onlooker.mode == "holding")
+            onlooker.until(lambda: onlooker.ask("run")[0])
+        onlooker.until(lambda: words in onlooker.said.get(node, ""))
+        onlooker.listen(0.5)
+        # Whatever was sent, if anything was, held the arms where they are.
+        assert not onlooker.sent or np.ptp(np.array([p for _, p in onlooker.sent]), axis=0).max() == 0.0
+        assert (onlooker.sent == []) is ("joint_names" in str(changes))
+    finally:
+        graph.end()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -224,6 +286,11 @@ def test_a_node_that_is_killed_makes_the_arms_hold_and_is_named(
             ["--robot", "sim", "--bundle", "/nowhere"],
             "expected a policy bundle, but /nowhere is not a folder",
         ),
+        (
+            ["--robot", "sim"],
+            "--bundle must name the folder of a policy bundle: policy_node runs on this machine",
+        ),
+        (["--robot", "piper", "--bundle", "/nowhere"], "serial_no must name the RealSense"),
         (
             ["--robot", "simm", "--bundle", "/nowhere"],
             "unknown robot profile 'simm' in robot (did you mean 'sim'?)",

@@ -129,3 +129,23 @@ def test_another_number_of_cameras_is_refused(policy: OnnxPolicy) -> None:
             clock=lambda: 0.0,
             wall_ns=lambda: 0,
         )
+
+
+def test_the_wait_for_the_joints_of_a_picture_is_told(policy: OnnxPolicy, outcomes: Outcomes) -> None:
+    now_s = 5.0
+    worker = PolicyWorker(
+        policy,
+        [WHOLE_PICTURE],
+        pacing=Pacing(PacingConfig(0.4, 0.04, 0.0, 0.0)),
+        instruction=TEXT,
+        answer=outcomes.answers.put,
+        fault=outcomes.faults.put,
+        clock=lambda: now_s,
+        wall_ns=lambda: 0,
+    )
+    worker.start()
+    worker.see(0, 1_000 * MS, picture(1))
+    now_s = 5.006
+    worker.measure(1_004 * MS, joints(0.1))
+    assert outcomes.answers.get(timeout=WAIT_S).waited_s == pytest.approx(0.006)
+    worker.stop()

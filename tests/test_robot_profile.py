@@ -72,6 +72,11 @@ def set_in(profile: dict[str, Any], place: str, value: object) -> None:
         ("arm_bridge.control_rate_hz", None, "arm_bridge.control_rate_hz: Field required"),
         ("arm_bridge.control_rate_hz", 20.0, "arm_bridge.control_rate_hz: .*greater than or equal to 50"),
         ("arm_bridge.limits.velocity", [1.0] * 6, "arm_bridge.limits.velocity"),
+        (
+            "policy_node.image_topics",
+            ["/front/color/image_raw"],
+            "camera_info_topics are of cameras head_camera, but policy_node.image_topics of front",
+        ),
         ("arm_bridge.limits.jerk", [0.0] * 7, "arm_bridge.limits.jerk"),
         ("arm_bridge.limits.velocity", [30.0] * 7, "hold 0.2 s after ages.arm fails"),
         ("arm_bridge.arms.left.gripper_open", 0.0, "gripper_closed and gripper_open must differ"),

@@ -23,6 +23,8 @@ class Frame:
     """(H, W, 3) RGB."""
     stamp_ns: int
     """When it was taken [ns], wall clock."""
+    depth: NDArray[np.uint16] | None = None
+    """Distance of each pixel, (H, W) [mm], 0 where unknown; None where none is asked for."""
 
 
 class Camera(Protocol):

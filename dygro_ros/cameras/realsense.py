@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dygro_ros.cameras.camera import CameraError, Frame
 from dygro_ros.errors import DependencyError
@@ -69,8 +70,10 @@ class RealSense:
         self._devices = self._rs.context().query_devices if devices is None else devices
         self._wall_ns = wall_ns
         self._device: Any = None
-        self._sensor: Any = None
+        self._sensors: list[Any] = []
         self._queue: Any = None
+        self._align = self._rs.align(self._rs.stream.color)
+        self._depth_unit_mm = 1.0
 
     def open(self) -> str:
         """Find the device, lock its exposure and white balance, start the stream; see `Camera.open`."""
@@ -78,13 +81,20 @@ class RealSense:
         device = self._find()
         sensor, profile = self._colour(device)
         self._lock(sensor)
-        queue = self._rs.frame_queue(1)
+        streams = [(sensor, profile)]
+        if self._parameters.aligned_depth:
+            streams.append(self._depth(device))
+            self._depth_unit_mm = 1e3 * streams[1][0].get_option(self._rs.option.depth_units)
+        queue = self._rs.syncer() if self._parameters.aligned_depth else self._rs.frame_queue(1)
+        self._device, self._queue = device, queue
         try:
-            sensor.open(profile)
-            sensor.start(queue)
+            for opened in dict.fromkeys(sensor for sensor, _ in streams):
+                self._sensors.append(opened)
+                opened.open([profile for sensor, profile in streams if sensor is opened])
+                opened.start(queue)
         except RuntimeError as error:
+            self.close()
             raise CameraError(f"RealSense {self._parameters.serial_no} does not start: {error}") from error
-        self._device, self._sensor, self._queue = device, sensor, queue
         return (
             f"{_info(self._rs, device, 'name')}, serial number {self._parameters.serial_no}, firmware "
             f"{_info(self._rs, device, 'firmware_version')}, {self._parameters.width} x "
@@ -93,8 +103,18 @@ class RealSense:
 
     def next(self, timeout_s: float) -> Frame | None:
         """Return the next picture; see `Camera.next`."""
+        timeout_ms = round(1e3 * timeout_s)
         try:
-            found, frame = self._queue.try_wait_for_frame(round(1e3 * timeout_s))
+            if self._parameters.aligned_depth:
+                found, frames = self._queue.try_wait_for_frames(timeout_ms)
+                # Depth alone, or colour alone, is half of a frame.
+                if not found or not (frames.get_color_frame() and frames.get_depth_frame()):
+                    return None
+                aligned = self._align.process(frames)
+                frame, depth = frames.get_color_frame(), self._millimetres(aligned.get_depth_frame())
+            else:
+                found, frame = self._queue.try_wait_for_frame(timeout_ms)
+                depth = None
         except RuntimeError as error:
             raise CameraError(f"RealSense {self._parameters.serial_no} has gone: {error}") from error
         if not found:
@@ -107,7 +127,12 @@ class RealSense:
         domain = self._rs.timestamp_domain
         of_wall_clock = frame.get_frame_timestamp_domain() in (domain.system_time, domain.global_time)
         stamp_ns = round(1e6 * frame.get_timestamp()) if of_wall_clock else self._wall_ns()
-        return Frame(picture, stamp_ns)
+        return Frame(picture, stamp_ns, depth)
+
+    def _millimetres(self, frame: Any) -> NDArray[np.uint16]:
+        distances = np.round(np.asanyarray(frame.get_data()) * self._depth_unit_mm)
+        found: NDArray[np.uint16] = np.minimum(distances, np.iinfo(np.uint16).max).astype(np.uint16)
+        return found
 
     def reset(self) -> None:
         """Reset the device, as pulling and returning its plug would."""
@@ -119,9 +144,9 @@ class RealSense:
                 device.hardware_reset()
 
     def close(self) -> None:
-        """Stop the stream."""
-        sensor, self._sensor, self._queue = self._sensor, None, None
-        if sensor is not None:
+        """Stop the streams."""
+        sensors, self._sensors, self._queue = self._sensors, [], None
+        for sensor in sensors:
             for step in (sensor.stop, sensor.close):
                 # A device that has gone cannot be stopped.
                 with contextlib.suppress(RuntimeError):
@@ -160,6 +185,17 @@ class RealSense:
             f"{wanted.rate_hz:g} Hz; it offers {offers}"
         )
 
+    def _depth(self, device: Any) -> tuple[Any, Any]:
+        rs, rate = self._rs, round(self._parameters.rate_hz)
+        for sensor in device.query_sensors():
+            for profile in sensor.get_stream_profiles():
+                found = (profile.stream_type(), profile.format(), profile.fps())
+                if found == (rs.stream.depth, rs.format.z16, rate):
+                    return sensor, profile
+        raise CameraError(
+            f"RealSense {self._parameters.serial_no} has no depth stream of {rate} Hz, as aligned_depth needs"
+        )
+
     def _lock(self, sensor: Any) -> None:
         option = self._rs.option
         values = (
@@ -172,6 +208,18 @@ class RealSense:
             sensor.set_option(automatic, 0 if value else 1)
             if value:
                 sensor.set_option(manual, value)
+
+
+def describe(rs: ModuleType) -> list[tuple[str, str]]:
+    """Return serial number and description of each RealSense that is connected."""
+    found = []
+    for device in rs.context().query_devices():
+        name, serial, firmware, usb = (
+            _info(rs, device, key)
+            for key in ("name", "serial_number", "firmware_version", "usb_type_descriptor")
+        )
+        found.append((serial, f"{name}, serial number {serial}, firmware {firmware}, USB {usb}"))
+    return found
 
 
 def _info(rs: ModuleType, device: Any, name: str) -> str:

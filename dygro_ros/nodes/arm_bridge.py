@@ -163,15 +163,14 @@ class ArmBridge(ManagedNode):
             return ERROR, "the control loop has ended", values
         if fault:
             return ERROR, fault, values
-        if late.level > Level.FRESH and self.active:
-            return WARN, str(late), values
-        return (WARN if self._complaint else OK), self._complaint, values
+        said = [str(late)] if late.level > Level.FRESH and self.active else []
+        said += [self._complaint] if self._complaint else []
+        return (WARN if said else OK), "; ".join(said), values
 
     def _tick(self, now_s: float) -> None:
         assert self._controller is not None
         with self._lock:
             command = self._controller.tick(now_s)
-            measured = self._controller.measured.copy()
         if command is None:
             return
         stamp_ns = self.get_clock().now().nanoseconds
@@ -179,8 +178,6 @@ class ArmBridge(ManagedNode):
             mapping = self._mappings[side]
             values = mapping.to_driver(command.position[index * SIDE_SIZE : (index + 1) * SIDE_SIZE])
             self._commands[side].publish(self._command_message(mapping.names, values, stamp_ns))
-        measured_ns = min(self._measured_ns.values())
-        self._measured.publish(joint_state(JOINT_NAMES, measured.tolist(), measured_ns))
         self._sent.publish(joint_state(JOINT_NAMES, command.position.tolist(), stamp_ns))
         self._say_mode(command)
 
@@ -223,6 +220,18 @@ class ArmBridge(ManagedNode):
         wall_ns = self.get_clock().now().nanoseconds
         sane = 0 <= wall_ns - stamp_ns <= 1e9 * STATE_OLDEST_S
         self._measured_ns[side] = stamp_ns if sane else wall_ns
+        if self.active and len(self._measured_ns) == len(SIDES):
+            self._publish_measured()
+
+    def _publish_measured(self) -> None:
+        """Tell both arms' joints as soon as both are new: a picture waits for those of its moment."""
+        with self._lock:
+            if self._controller is None:
+                return
+            measured = self._controller.measured.tolist()
+        stamp_ns = min(self._measured_ns.values())
+        self._measured_ns.clear()
+        self._measured.publish(joint_state(JOINT_NAMES, measured, stamp_ns))
 
     def _on_camera(self, camera: str, message: CameraInfo) -> None:
         now_s = time.monotonic()

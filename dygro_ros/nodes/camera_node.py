@@ -8,11 +8,10 @@ import time
 from sensor_msgs.msg import CameraInfo, Image
 
 from dygro_ros.cameras.camera import Camera, CameraError, Frame
-from dygro_ros.cameras.realsense import RealSense
-from dygro_ros.cameras.video import VideoCamera
+from dygro_ros.cameras.drivers import camera_for
 from dygro_ros.errors import UserError, run_main
 from dygro_ros.nodes.managed import ERROR, NEWEST, OK, ManagedNode, spin
-from dygro_ros.nodes.messages import image_message
+from dygro_ros.nodes.messages import depth_message, image_message
 from dygro_ros.robot_profile import CameraParameters
 
 # Without a picture for this long, the camera is reset and opened anew [s].
@@ -35,11 +34,15 @@ class CameraNode(ManagedNode):
     def prepare(self, parameters: CameraParameters) -> None:
         """Open the camera, so that what is wrong with it is said before anything moves."""
         self._profile = parameters
-        camera: Camera = VideoCamera(parameters) if parameters.driver == "replay" else RealSense(parameters)
+        camera = camera_for(parameters)
         opened = camera.open()
         self._camera = camera
         self._image = self.create_publisher(Image, f"/{parameters.name}/color/image_raw", NEWEST)
         self._info = self.create_publisher(CameraInfo, f"/{parameters.name}/color/camera_info", NEWEST)
+        self._depth = None
+        if parameters.aligned_depth:
+            topic = f"/{parameters.name}/aligned_depth_to_color/image_raw"
+            self._depth = self.create_publisher(Image, topic, NEWEST)
         self.get_logger().info(opened)
 
     def begin(self) -> None:
@@ -59,8 +62,8 @@ class CameraNode(ManagedNode):
         """Close the camera."""
         if self._camera is not None:
             self._camera.close()
-            self.destroy_publisher(self._image)
-            self.destroy_publisher(self._info)
+            for publisher in (self._image, self._info, *([self._depth] if self._depth else [])):
+                self.destroy_publisher(publisher)
             self._camera = None
 
     def status(self) -> tuple[int, str, dict[str, object]]:
@@ -91,6 +94,8 @@ class CameraNode(ManagedNode):
         info.header = message.header
         self._image.publish(message)
         self._info.publish(info)
+        if self._depth is not None and frame.depth is not None:
+            self._depth.publish(depth_message(frame.depth, frame.stamp_ns, message.header.frame_id))
         self._taken += 1
 
     def _bring_back(self, camera: Camera, why: str) -> None:

@@ -13,6 +13,7 @@ from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from dygro_ros.errors import UserError
+from dygro_ros.picture import picture_from
 
 # Times of a chunk's points may differ from even steps by this much [s].
 STEP_TOLERANCE_S = 1e-4
@@ -34,17 +35,7 @@ def picture_of(message: Image) -> NDArray[np.uint8]:
     Raises:
         UserError: Another encoding than rgb8 or bgr8, or sizes that contradict one another.
     """
-    if message.encoding not in ("rgb8", "bgr8"):
-        raise UserError(f"expected an image of encoding rgb8 or bgr8, got {message.encoding!r}")
-    height, width, step = message.height, message.width, message.step
-    if step < 3 * width or len(message.data) != height * step or height * width == 0:
-        raise UserError(
-            f"image of {width} x {height} px with rows of {step} bytes must have {height * step} bytes of "
-            f"data, got {len(message.data)}"
-        )
-    rows = np.frombuffer(message.data, dtype=np.uint8).reshape(height, step)
-    picture = rows[:, : 3 * width].reshape(height, width, 3)
-    return picture if message.encoding == "rgb8" else picture[:, :, ::-1]
+    return picture_from(message.encoding, message.height, message.width, message.step, message.data)
 
 
 def image_message(picture: NDArray[np.uint8], stamp_ns: int, frame: str) -> Image:
@@ -58,8 +49,17 @@ def image_message(picture: NDArray[np.uint8], stamp_ns: int, frame: str) -> Imag
     return message
 
 
+def depth_message(depth: NDArray[np.uint16], stamp_ns: int, frame: str) -> Image:
+    """Return distances, (H, W) [mm], as a message."""
+    height, width = depth.shape
+    message = Image(height=height, width=width, encoding="16UC1", step=2 * width)
+    message.header.stamp, message.header.frame_id = to_stamp(stamp_ns), frame
+    message.data = array.array("B", depth.astype("<u2").tobytes())
+    return message
+
+
 def chunk_message(
-    chunk: NDArray[np.float32], names: Sequence[str], stamp_ns: int, period_s: float
+    chunk: NDArray[np.floating], names: Sequence[str], stamp_ns: int, period_s: float
 ) -> JointTrajectory:
     """Return a chunk, (h, N) joint units, as a trajectory that begins at its observation's stamp."""
     message = JointTrajectory(joint_names=list(names))

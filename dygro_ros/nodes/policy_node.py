@@ -55,6 +55,7 @@ class PolicyNode(ManagedNode):
         if parameters.instruction:
             _check_instruction(parameters.instruction)
         bundle = read_bundle(Path(parameters.bundle))
+        bundle.require_cameras(parameters.cameras)
         policy = OnnxPolicy(bundle, provider=parameters.provider, threads=parameters.threads)
         worst = verify_golden(bundle, policy)
         self._worker = PolicyWorker(
@@ -175,8 +176,9 @@ class PolicyNode(ManagedNode):
         used = np.abs(output.chunk - output.base_chunk).max(axis=0) / self._bound
         self._gates.publish(Float32MultiArray(data=output.gates.tolist()))
         self._saturation.publish(Float32MultiArray(data=np.minimum(used, 1.0).tolist()))
-        # Since the picture, in cropping and resizing, in the graph [s].
-        self._latency.publish(Float32MultiArray(data=[answer.age_s, answer.prepare_s, output.latency_s]))
+        # Since the picture, in cropping and resizing, in the graph, in waiting for the joints [s].
+        times_s = [answer.age_s, answer.prepare_s, output.latency_s, answer.waited_s]
+        self._latency.publish(Float32MultiArray(data=times_s))
         self._latencies.append(output.latency_s)
         self._answers += 1
         self._fault = ""
