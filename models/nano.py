@@ -241,8 +241,9 @@ class NanoBackbone(nn.Module):
             instruction: UTF-8 bytes, zero padded, uint8, shape (B, 96).
         """
         cameras = self.config.cameras
-        pixels = images.flatten(0, 1).permute(0, 3, 1, 2)  # channels-last in memory without a copy
-        pixels = pixels.float() * (2.0 / 255.0) - 1.0 if images.dtype == torch.uint8 else pixels * 2.0 - 1.0
+        # TensorRT takes bytes in a cast and nowhere else.
+        pixels = images.float() * (2.0 / 255.0) - 1.0 if images.dtype == torch.uint8 else images * 2.0 - 1.0
+        pixels = pixels.flatten(0, 1).permute(0, 3, 1, 2)  # channels-last in memory without a copy
         tokens, pooled = self.language(instruction)
         if cameras > 1:
             pooled = pooled.repeat_interleave(cameras, dim=0)
