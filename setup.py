@@ -114,8 +114,8 @@ setup(
         "console_scripts": [
             "dygro-start = dygro_ros.start:main",
             "dygro-doctor = dygro_ros.doctor:main",
-            "dygro-operator = dygro_ros.nodes.operator_console:main",
-            "dygro-calibrate-delay = dygro_ros.nodes.calibrate_delay:main",
+            "dygro-operator = dygro_ros.ros_commands:operator",
+            "dygro-calibrate-delay = dygro_ros.ros_commands:calibrate_delay",
             *(f"{name} = {module}:main" for name, module in EXECUTABLES.items()),
         ]
     },

@@ -79,7 +79,8 @@ class Robot:
             else:
                 getattr(self.controller, what)(self.now_s)
                 if what == "reset":
-                    self.lives.append([self.position.copy()])
+                    # From where the arms were measured; these here may have been freed since, and jump.
+                    self.lives.append([self.controller.measured.copy()])
 
     def offer(self, chunk: Array, age_s: float, names: tuple[str, ...] | None = None) -> None:
         """Send a chunk that may be anything."""

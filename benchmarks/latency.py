@@ -29,12 +29,12 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float32MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from dygro_ros.bundle import read_bundle
+from dygro_ros.bundle import Bundle, read_bundle
 from dygro_ros.cameras.camera import Frame
 from dygro_ros.control_loop import ControlLoop
-from dygro_ros.errors import run_main
+from dygro_ros.errors import UserError, run_main
 from dygro_ros.graph import SUPERVISOR, SUPERVISOR_MODULE, NodeProcess, overrides_for, processes
-from dygro_ros.inference import OnnxPolicy
+from dygro_ros.inference import ENGINE, PROVIDERS, OnnxPolicy
 from dygro_ros.layout import JOINT_NAMES, SIDES
 from dygro_ros.nodes.managed import NEWEST, RELIABLE
 from dygro_ros.nodes.messages import chunk_of, image_message, joint_state, to_ns
@@ -49,7 +49,7 @@ from training.stage_one import build_residual, load_base_policy
 WIDTH, HEIGHT, RATE_HZ = 640, 480, 30.0
 CROP = (0.125, 0.0, 0.875, 1.0)
 INSTRUCTION = "put the cup on the coaster"
-ALTERNATIONS, THREADS = 300, 1
+ALTERNATIONS, THREADS = 300, (1, 2)
 STAGE_ONE = "stage_one"
 # Joints are published this many times as often as pictures.
 JOINTS_A_PICTURE = 4
@@ -133,26 +133,33 @@ class TimedRuntime(Runtime):
         self.waited_s.append(answer.waited_s)
 
 
-def against_torch(policy: OnnxPolicy, run: Path) -> None:
-    """Compare the graph with the same policy in eager torch, on the same frame, alternating."""
-    torch.set_num_threads(THREADS)
+def against_torch(bundle: Bundle, run: Path, threads: int) -> None:
+    """Compare each backend that runs here with the same policy in eager torch, on one frame, in turn."""
+    torch.set_num_threads(threads)
     base = load_base_policy(run / STAGE_ONE)
     # Weights do not change what it costs; the experts' shapes are the preset's.
     eager = DygroPolicy(base, build_residual(base, preset("nano").residual)).eval()
-    golden = policy.bundle.golden
-    arrays = (golden.images[0], golden.instruction[0], golden.proprio[0])
+    arrays = (bundle.golden.images[0], bundle.golden.instruction[0], bundle.golden.proprio[0])
     tensors = tuple(torch.from_numpy(array.copy())[None] for array in arrays)
-    times: dict[str, list[float]] = {"torch, eager": [], "ONNX Runtime": []}
+    policies: dict[str, OnnxPolicy] = {}
+    for provider in (*PROVIDERS, ENGINE):
+        try:
+            policies[provider] = OnnxPolicy(bundle, provider=provider, threads=threads)
+        except UserError as error:
+            print(f"{provider} does not run here: {error}")
+    times: dict[str, list[float]] = {"torch, eager": []} | {name: [] for name in policies}
     with torch.inference_mode():
         for _ in range(ALTERNATIONS):
             begun_s = time.perf_counter()
             eager(*tensors)
             times["torch, eager"].append(time.perf_counter() - begun_s)
-            times["ONNX Runtime"].append(policy.infer_arrays(*arrays).latency_s)
+            for name, policy in policies.items():
+                times[name].append(policy.infer_arrays(*arrays).latency_s)
+    middle_s = {name: float(np.median(values[WARM:])) for name, values in times.items()}
     for name, values in times.items():
-        say(f"{name}, {THREADS} thread", values[WARM:])
-    medians = [float(np.median(values[WARM:])) for values in times.values()]
-    print(f"ONNX Runtime is {medians[0] / medians[1]:.2f} times as fast")
+        say(f"{name}, {threads} threads", values[WARM:])
+        if name in policies:
+            print(f"{'':42s} {middle_s['torch, eager'] / middle_s[name]:.2f} times as fast as torch")
 
 
 def in_process(policy: OnnxPolicy, seconds: float) -> None:
@@ -269,7 +276,8 @@ def main() -> int:
     options = parser.parse_args()
     bundle = read_bundle(options.bundle)
     if options.run is not None:
-        against_torch(OnnxPolicy(bundle, threads=THREADS), options.run)
+        for threads in THREADS:
+            against_torch(bundle, options.run, threads)
     in_process(OnnxPolicy(bundle), options.seconds)
     through_the_nodes(options.bundle, options.seconds)
     return 0

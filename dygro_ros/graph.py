@@ -20,7 +20,7 @@ MODULES = {
     "policy_node": "dygro_ros.nodes.policy_node",
     "arm_bridge": "dygro_ros.nodes.arm_bridge",
 }
-POLICY, SUPERVISOR = "policy_node", "supervisor"
+POLICY, SIM_ROBOT, SUPERVISOR = "policy_node", "sim_robot", "supervisor"
 SUPERVISOR_MODULE = "dygro_ros.nodes.supervisor"
 
 

@@ -16,7 +16,16 @@ import time
 from collections.abc import Sequence
 
 from dygro_ros.errors import UserError, run_main
-from dygro_ros.graph import POLICY, SUPERVISOR, NodeProcess, on_this_machine, overrides_for, processes
+from dygro_ros.graph import (
+    POLICY,
+    SIM_ROBOT,
+    SUPERVISOR,
+    NodeProcess,
+    on_this_machine,
+    overrides_for,
+    processes,
+)
+from dygro_ros.ros_commands import require_ros, require_simulator
 
 # A node told to end is killed after this [s].
 END_S = 5.0
@@ -119,6 +128,9 @@ def start(arguments: Sequence[str] | None = None) -> int:
     nodes = on_this_machine(processes(options.robot, overrides), options.only, options.elsewhere)
     if not options.bundle and POLICY in [node.name for node in nodes]:
         raise UserError(f"--bundle must name the folder of a policy bundle: {POLICY} runs on this machine")
+    require_ros()
+    if SIM_ROBOT in [node.name for node in nodes]:
+        require_simulator()
     graph = Graph(nodes)
     try:
         name, code = graph.wait()

@@ -5,6 +5,7 @@ from pathlib import Path
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -14,6 +15,9 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument("robot", default_value="sim", description=description),
-            IncludeLaunchDescription(PythonLaunchDescriptionSource(str(real))),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(real)),
+                launch_arguments={"robot": LaunchConfiguration("robot")}.items(),
+            ),
         ]
     )

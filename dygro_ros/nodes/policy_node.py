@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image, JointState
@@ -37,6 +38,7 @@ class PolicyNode(ManagedNode):
         self._policy: OnnxPolicy | None = None
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._answers, self._fault = 0, ""
+        self._newest: tuple[NDArray[np.float32], NDArray[np.float64]] | None = None
         self._made: list[Any] = []
         self.add_on_set_parameters_callback(self._on_parameters)
         self._chunk = self.create_publisher(JointTrajectory, "dygro/chunk", RELIABLE)
@@ -120,6 +122,9 @@ class PolicyNode(ManagedNode):
                 "inference p50 [ms]": f"{np.percentile(latencies, 50):.2f}",
                 "inference p99 [ms]": f"{np.percentile(latencies, 99):.2f}",
             }
+        if self._newest is not None:
+            gates, saturation = self._newest
+            values |= {"gates": np.round(gates, 2).tolist(), "saturation": np.round(saturation, 2).tolist()}
         if self._fault:
             return ERROR, self._fault, values
         if not self._worker.instruction:
@@ -174,8 +179,9 @@ class PolicyNode(ManagedNode):
         for publisher, chunk in ((self._chunk, output.chunk), (self._base_chunk, output.base_chunk)):
             publisher.publish(chunk_message(chunk, JOINT_NAMES, answer.stamp_ns, self._period_s))
         used = np.abs(output.chunk - output.base_chunk).max(axis=0) / self._bound
+        self._newest = output.gates, np.minimum(used, 1.0)
         self._gates.publish(Float32MultiArray(data=output.gates.tolist()))
-        self._saturation.publish(Float32MultiArray(data=np.minimum(used, 1.0).tolist()))
+        self._saturation.publish(Float32MultiArray(data=self._newest[1].tolist()))
         # Since the picture, in cropping and resizing, in the graph, in waiting for the joints [s].
         times_s = [answer.age_s, answer.prepare_s, output.latency_s, answer.waited_s]
         self._latency.publish(Float32MultiArray(data=times_s))
