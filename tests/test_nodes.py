@@ -172,7 +172,7 @@ def test_the_arms_rest_when_the_bridge_or_the_supervisor_is_killed(
     try:
         onlooker.until(lambda: onlooker.mode == "holding")
         onlooker.until(lambda: onlooker.ask("run")[0])
-        onlooker.until(lambda: onlooker.mode == "running")
+        onlooker.until(lambda: onlooker.mode == "running" and measured)
         graph.running[victim].send_signal(signal.SIGKILL)
         if victim == "arm_bridge":
             # Nobody commands any more: the arms' own drivers hold what was commanded last.
