@@ -32,6 +32,8 @@ demo: $(STAMP) ## train base and DyGRO policy in quick form, export the bundle, 
 	$(BIN)/python training/train_sim.py --preset quick --run runs/demo --overwrite
 
 robot: $(STAMP) ## the ROS 2 nodes, over real DDS, drive the simulated robot with a trained policy
+	@test -d "$(BUNDLE)" || { echo "error: there is no policy bundle $(BUNDLE): make demo trains one in ten" \
+		"minutes; or name another: make robot BUNDLE=runs/nano/bundle" >&2; exit 1; }
 	$(BIN)/python -m sim2real.robot_demo --bundle $(BUNDLE)
 
 test: lint ## check style and types, run the tests

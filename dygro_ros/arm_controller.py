@@ -101,6 +101,7 @@ class ArmController:
         self.watchdog = Watchdog(config.ages, now_s)
         self.schedule = ChunkSchedule(config.schedule)
         count = len(config.joint_names)
+        self._in_order = list(range(len(config.joint_names)))
         self.measured = np.full(count, np.nan)
         self._measured_velocity = np.full(count, np.inf)
         self._measured_s = dict.fromkeys(config.arms, -np.inf)
@@ -176,6 +177,8 @@ class ArmController:
 
     def _order(self, names: Sequence[str]) -> list[int]:
         wanted = self.config.joint_names
+        if tuple(names) == wanted:
+            return self._in_order
         if sorted(names) != sorted(wanted):
             missing = [name for name in wanted if name not in names]
             unknown = [name for name in names if name not in wanted]

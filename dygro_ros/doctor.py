@@ -90,14 +90,15 @@ def look_at_ros(environment: Mapping[str, str], load: Callable[[str], Any]) -> I
         return
     yield Finding(Level.OK, f"ROS 2 {distribution or 'from wheels, no ROS_DISTRO set'}, {middleware}")
     domain = environment.get("ROS_DOMAIN_ID", "0")
-    reach = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    # Our launch files and our starter choose this where the environment says nothing.
+    reach = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     if reach == "LOCALHOST":
-        yield Finding(Level.OK, f"domain {domain}, heard on this machine only")
+        yield Finding(Level.OK, f"domain {domain}, our nodes are heard on this machine only")
     else:
         yield Finding(
             Level.NOTE,
-            f"domain {domain}, discovery range {reach}: `ros2 launch` is heard by the whole network",
-            "export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, unless the driver runs on another machine",
+            f"domain {domain}, discovery range {reach}: other machines may command the arms",
+            "unset ROS_AUTOMATIC_DISCOVERY_RANGE, unless part of the robot runs on another machine",
         )
 
 

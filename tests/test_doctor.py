@@ -48,14 +48,18 @@ def test_a_ros_that_does_not_import_is_missed(monkeypatch: pytest.MonkeyPatch) -
     assert found.mend == "humble is compiled against numpy 1: pip install 'numpy<2'"
 
 
-@pytest.mark.parametrize(("reach", "level"), [("LOCALHOST", Level.OK), ("SUBNET", Level.NOTE)])
-def test_a_ros_that_the_network_hears_is_noted(reach: str, level: Level) -> None:
+@pytest.mark.parametrize(
+    ("reach", "level"), [(None, Level.OK), ("LOCALHOST", Level.OK), ("SUBNET", Level.NOTE)]
+)
+def test_a_ros_that_the_network_hears_is_noted(reach: str | None, level: Level) -> None:
     modules = {
         "rclpy": SimpleNamespace(),
         "rclpy.utilities": SimpleNamespace(get_rmw_implementation_identifier=lambda: "rmw_some"),
         "sensor_msgs.msg": SimpleNamespace(Image=object),
     }
-    environment = {"ROS_DISTRO": "jazzy", "ROS_AUTOMATIC_DISCOVERY_RANGE": reach}
+    environment = {"ROS_DISTRO": "jazzy"}
+    if reach is not None:
+        environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = reach
     ros, network = doctor.look_at_ros(environment, modules.__getitem__)
     assert ros == Finding(Level.OK, "ROS 2 jazzy, rmw_some")
     assert network.level is level
