@@ -80,7 +80,7 @@ EXECUTABLES = {
     "sim_robot": "sim2real.sim_robot_node",
 }
 
-LAUNCH_TIME_FILES = {"launch": sorted(glob("launch/*.launch.py")), "config": sorted(glob("config/*.yaml"))}
+LAUNCH_TIME_FILES = {"launch": sorted(glob("launch/*.launch.py")), "config": sorted(glob("config/*"))}
 
 setup(
     name=NAME,

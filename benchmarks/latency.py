@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,6 +37,7 @@ from dygro_ros.errors import UserError, run_main
 from dygro_ros.graph import SUPERVISOR, SUPERVISOR_MODULE, NodeProcess, overrides_for, processes
 from dygro_ros.inference import ENGINE, PROVIDERS, OnnxPolicy
 from dygro_ros.layout import JOINT_NAMES, SIDES
+from dygro_ros.middleware import middleware_environment
 from dygro_ros.nodes.managed import NEWEST, RELIABLE
 from dygro_ros.nodes.messages import chunk_of, image_message, joint_state, to_ns
 from dygro_ros.policy_worker import Answer
@@ -241,6 +243,7 @@ def through_the_nodes(bundle: Path, seconds: float) -> None:
     nodes = [node for node in processes("sim", overrides) if node.name in ("policy_node", "arm_bridge")]
     nodes[0] = replace(nodes[0], overrides={**nodes[0].overrides, "crop": json.dumps(CROP)})
     names = json.dumps([node.name for node in nodes])
+    os.environ.update(middleware_environment(os.environ))
     rclpy.init()
     robot = Robot()
     graph = Graph([*nodes, NodeProcess(SUPERVISOR, SUPERVISOR_MODULE, None, {"nodes": names})])

@@ -320,6 +320,18 @@ def profile_path(source: str | Path) -> Path:
     return found[str(source)]
 
 
+def config_file(name: str) -> Path:
+    """Return a file that comes with the profiles.
+
+    Raises:
+        UserError: It is not there.
+    """
+    for folder in _folders():
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"{name} is not in {' or '.join(map(str, _folders()))}: install dygro_ros anew")
+
+
 def _folders() -> list[Path]:
     """Return where profiles may lie: a checkout, a ROS installation, pip's prefix; the first one counts."""
     prefixes = [Path(place) for place in environ.get("AMENT_PREFIX_PATH", "").split(":") if place]

@@ -25,6 +25,7 @@ from dygro_ros.graph import (
     overrides_for,
     processes,
 )
+from dygro_ros.middleware import middleware_environment
 from dygro_ros.ros_commands import require_ros, require_simulator
 
 # A node told to end is killed after this [s].
@@ -64,8 +65,7 @@ class Graph:
 
     def __init__(self, nodes: Sequence[NodeProcess]) -> None:
         """Start them all."""
-        # Nobody outside this machine hears the nodes, or is heard, unless the environment says so.
-        environment = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"} | dict(os.environ)
+        environment = dict(os.environ) | middleware_environment(os.environ)
         self.running = {
             node.name: subprocess.Popen(
                 [sys.executable, "-m", node.module, *node.ros_arguments], env=environment

@@ -1,13 +1,15 @@
 """Run a policy bundle on a robot: `ros2 launch dygro_ros real_robot.launch.py bundle:=... robot:=piper`."""
 
+import os
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from dygro_ros.graph import on_this_machine, overrides_for, processes
+from dygro_ros.middleware import middleware_environment
 
-RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 ARGUMENTS = {
     "robot": {"description": "name of a robot profile, or path of its YAML file"},
     "bundle": {
@@ -43,8 +45,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *(DeclareLaunchArgument(name, **arguments) for name, arguments in ARGUMENTS.items()),
-            # Nobody outside this machine hears the nodes, or is heard, unless the environment says so.
-            SetEnvironmentVariable(RANGE, EnvironmentVariable(RANGE, default_value="LOCALHOST")),
+            *(SetEnvironmentVariable(*item) for item in middleware_environment(os.environ).items()),
             OpaqueFunction(function=nodes),
         ]
     )

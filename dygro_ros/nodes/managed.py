@@ -7,6 +7,8 @@ to become active until it is configured anew.
 
 from __future__ import annotations
 
+import importlib
+import os
 import signal
 import threading
 import traceback
@@ -16,7 +18,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from pydantic import BaseModel
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -160,22 +162,37 @@ def ended_by_signal() -> Callable[[], bool]:
     return ended.is_set
 
 
-def spin(make: Callable[[], ManagedNode], threads: int = 1) -> None:
+def new_executor() -> Executor:
+    """Return the executor for one thread that costs least.
+
+    rclpy's executor in C++ (Jazzy and later) leaves the interpreter's lock to the threads that work; the one
+    in Python builds its list of what to wait for anew at each message.
+    """
+    try:
+        experimental = importlib.import_module("rclpy.experimental")
+    except ImportError:
+        return SingleThreadedExecutor()
+    executor: Executor = experimental.EventsExecutor()
+    return executor
+
+
+def spin(make: Callable[[], ManagedNode], niceness: int = 0) -> None:
     """Run one node until it is told to end.
 
     Args:
         make: Makes the node, once rclpy is up.
-        threads: More than one where a callback may take long.
+        niceness: How far the process stands back behind the others, above all the arm bridge, where there are
+            fewer processors than work.
     """
+    os.nice(niceness)
     ended = ended_by_signal()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = make()
-    executor = MultiThreadedExecutor(threads) if threads > 1 else SingleThreadedExecutor()
+    executor = new_executor()
     executor.add_node(node)
     try:
-        # The heartbeat's timer wakes it many times a second.
         while not ended():
-            executor.spin_once()
+            executor.spin_once(timeout_sec=0.1)
     except ExternalShutdownException:
         pass
     finally:
