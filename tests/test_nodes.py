@@ -196,6 +196,16 @@ def test_the_arms_rest_when_the_bridge_or_the_supervisor_is_killed(
         assert "arm_bridge has died" in capfd.readouterr().err
 
 
+def test_a_supervisor_that_stood_still_blames_nobody(graph: Graph, onlooker: Onlooker) -> None:
+    onlooker.until(lambda: onlooker.mode == "holding")
+    supervisor = graph.running["supervisor"]
+    supervisor.send_signal(signal.SIGSTOP)
+    onlooker.listen(1.0)
+    supervisor.send_signal(signal.SIGCONT)
+    onlooker.listen(1.0)
+    assert supervisor.poll() is None and onlooker.mode == "holding"
+
+
 def test_the_loops_delay_is_measured_and_noted(tmp_path: Path) -> None:
     profile = tmp_path / "mine.yaml"
     text = (ROOT / "config" / "sim.yaml").read_text()

@@ -29,7 +29,7 @@ from dygro_ros.control_loop import ControlLoop
 from dygro_ros.errors import UserError, run_main
 from dygro_ros.layout import JOINT_NAMES, SIDES
 from dygro_ros.nodes.managed import (
-    ALIVE_TOPIC,
+    ALIVE_TOPICS,
     ERROR,
     HEARTBEATS,
     LATCHED,
@@ -109,7 +109,9 @@ class ArmBridge(ManagedNode):
             self.create_subscription(
                 JointTrajectory, "dygro/base_chunk", partial(self._on_chunk, "base chunk"), RELIABLE
             ),
-            self.create_subscription(String, ALIVE_TOPIC, self._on_alive, HEARTBEATS),
+            self.create_subscription(
+                String, ALIVE_TOPICS + POLICY_NODE, partial(self._heard, "policy"), HEARTBEATS
+            ),
             self.create_subscription(String, "dygro/operator", partial(self._heard, "operator"), NEWEST),
             self.create_subscription(String, "dygro/stop", self._on_stop, LATCHED),
         ]
@@ -241,10 +243,6 @@ class ArmBridge(ManagedNode):
                 self._complain("a picture's time stamp is not of this machine's clock")
             if self._controller is not None:
                 self._controller.heard(camera, now_s)
-
-    def _on_alive(self, message: String) -> None:
-        if message.data == POLICY_NODE:
-            self._heard("policy", message)
 
     def _heard(self, source: str, message: String) -> None:
         with self._lock:

@@ -7,7 +7,6 @@ to become active until it is configured anew.
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import threading
@@ -18,7 +17,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from pydantic import BaseModel
-from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -29,7 +28,8 @@ from dygro_ros.errors import UserError
 from dygro_ros.nodes.messages import diagnostics
 from dygro_ros.nodes.parameters import declare, read
 
-ALIVE_TOPIC = "dygro/alive"
+# Each node has a topic of its own: who needs to hear one is not woken by all.
+ALIVE_TOPICS = "dygro/alive/"
 ALIVE_PERIOD_S = 0.02
 DIAGNOSTICS_PERIOD_S = 0.5
 
@@ -60,7 +60,7 @@ class ManagedNode(LifecycleNode):
         self.refusal = ""
         """Why the node cannot become active; empty where it can."""
         declare(self, section, changeable)
-        self._alive = self.create_publisher(String, ALIVE_TOPIC, HEARTBEATS)
+        self._alive = self.create_publisher(String, ALIVE_TOPICS + name, HEARTBEATS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(ALIVE_PERIOD_S, lambda: self._alive.publish(String(data=name)))
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
@@ -162,20 +162,6 @@ def ended_by_signal() -> Callable[[], bool]:
     return ended.is_set
 
 
-def new_executor() -> Executor:
-    """Return the executor for one thread that costs least.
-
-    rclpy's executor in C++ (Jazzy and later) leaves the interpreter's lock to the threads that work; the one
-    in Python builds its list of what to wait for anew at each message.
-    """
-    try:
-        experimental = importlib.import_module("rclpy.experimental")
-    except ImportError:
-        return SingleThreadedExecutor()
-    executor: Executor = experimental.EventsExecutor()
-    return executor
-
-
 def spin(make: Callable[[], ManagedNode], niceness: int = 0) -> None:
     """Run one node until it is told to end.
 
@@ -188,7 +174,8 @@ def spin(make: Callable[[], ManagedNode], niceness: int = 0) -> None:
     ended = ended_by_signal()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = make()
-    executor = new_executor()
+    # Not the events executor: rclpy may lock up in it, or in what it is made of (ros2/rclpy issue 1722).
+    executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         while not ended():

@@ -21,7 +21,7 @@ from rclpy.utilities import try_shutdown
 from std_msgs.msg import String
 
 from dygro_ros.errors import USER_ERROR_EXIT_CODE, UserError, run_main
-from dygro_ros.nodes.managed import ALIVE_TOPIC, HEARTBEATS, ended_by_signal
+from dygro_ros.nodes.managed import ALIVE_TOPICS, HEARTBEATS, ended_by_signal
 from dygro_ros.watchdog import AgeLimits, Level, Watchdog
 
 # A node's program may take this long to appear, and a transition, which may build an engine, to finish [s].
@@ -30,6 +30,7 @@ TRANSITION_S = 600.0
 # Fast DDS may lose the answer to a first request, sent before both have met: look after this long [s].
 ANSWERS_S = 5.0
 ALIVE = AgeLimits(0.1, 0.3, 0.5)
+STOOD_STILL_S = 0.25
 REASON_S = 1.5
 DIED_EXIT_CODE = 1
 GOALS = {State.PRIMARY_STATE_INACTIVE: "configured or inactive", State.PRIMARY_STATE_ACTIVE: "active"}
@@ -58,7 +59,8 @@ class Supervisor(Node):
         self._watchdog: Watchdog | None = None
         self._changes = {name: self.create_client(ChangeState, f"{name}/change_state") for name in self.names}
         self._states = {name: self.create_client(GetState, f"{name}/get_state") for name in self.names}
-        self.create_subscription(String, ALIVE_TOPIC, self._on_alive, HEARTBEATS)
+        for name in self.names:
+            self.create_subscription(String, ALIVE_TOPICS + name, self._on_alive, HEARTBEATS)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def bring_up(self) -> None:
@@ -79,7 +81,7 @@ class Supervisor(Node):
             self._change(name, Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE)
             self._up.append(name)
             self.get_logger().info(f"{name} is active")
-        self._watchdog = Watchdog(dict.fromkeys(self.names, ALIVE), time.monotonic())
+        self._watchdog = self._new_watchdog()
 
     def watch(self) -> str:
         """Return the name of the first node that dies.
@@ -87,10 +89,16 @@ class Supervisor(Node):
         Raises:
             Ended: Told to end.
         """
-        assert self._watchdog is not None
+        looked_s = time.monotonic()
         while True:
             self._spin_once()
-            late = self._watchdog.latest(time.monotonic())
+            now_s = time.monotonic()
+            if now_s - looked_s > STOOD_STILL_S:
+                # Whoever stood still, as on a machine that was suspended, cannot say that others were silent.
+                self._watchdog = self._new_watchdog()
+            looked_s = now_s
+            assert self._watchdog is not None
+            late = self._watchdog.latest(now_s)
             if late.level is Level.FAULT:
                 return late.source
 
@@ -137,6 +145,9 @@ class Supervisor(Node):
         while name not in self._reasons and time.monotonic() < until_s:
             self._spin_once()
         return self._reasons.get(name, "see its log" if answered else "it did not answer")
+
+    def _new_watchdog(self) -> Watchdog:
+        return Watchdog(dict.fromkeys(self.names, ALIVE), time.monotonic())
 
     def _spin_once(self) -> None:
         if self._ended():
