@@ -18,9 +18,9 @@ from rclpy.utilities import try_shutdown
 from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import run_main
 from dygro_ros.evaluation.statistics import paired_difference, wilson_interval
-from dygro_ros.graph import overrides_for, processes
+from dygro_ros.graph import processes
 from dygro_ros.inference import OnnxPolicy
-from dygro_ros.start import Graph, overrides_of
+from dygro_ros.start import Graph, all_overrides
 from sim2real.bundle_episodes import EpisodeJob, cell_for, run_episode
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import TASKS
@@ -40,10 +40,7 @@ def main() -> int:
     seeds = seeds_for(SeedPurpose.TESTS, 1, 0, options.seeds)
     waiting = synchronous(options.bundle, seeds)
     show("the cell waits for the policy", waiting)
-    overrides = overrides_for(str(options.bundle), "")
-    for node, values in overrides_of(options.set).items():
-        overrides[node] = overrides.get(node, {}) | values
-    graph = Graph(processes("sim", overrides))
+    graph = Graph(processes("sim", all_overrides(str(options.bundle), "", options.set)))
     rclpy.init()
     operator = SimOperator()
     nodes: dict[str, list[bool]] = {}

@@ -121,9 +121,8 @@ def look_at_gpu(find: Callable[[str], str | None] = shutil.which) -> Iterator[Fi
         yield Finding(Level.NOTE, "no NVIDIA driver", "needed for providers cuda and tensorrt only")
         return
     query = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=COMMAND_S, check=False)
-    except subprocess.TimeoutExpired:
+    done = _answer_of(query)
+    if done is None:
         yield Finding(Level.NOTE, f"nvidia-smi has not answered within {COMMAND_S:g} s", "reboot")
         return
     for line in done.stdout.splitlines():
@@ -164,9 +163,8 @@ def look_at_clock(find: Callable[[str], str | None] = shutil.which) -> Iterator[
         yield Finding(Level.NOTE, "whether the wall clock is synchronised is unknown: no timedatectl", mend)
         return
     query = [program, "show", "--property=NTPSynchronized", "--value"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=COMMAND_S, check=False)
-    except subprocess.TimeoutExpired:
+    done = _answer_of(query)
+    if done is None:
         yield Finding(Level.NOTE, f"timedatectl has not answered within {COMMAND_S:g} s", mend)
         return
     if done.stdout.strip() == "yes":
@@ -249,6 +247,14 @@ def look(profile: RobotProfile | None, bundle: Path | None) -> Iterator[Finding]
     yield from look_at_scheduling()
     if bundle is not None:
         yield from look_at_bundle(bundle, profile)
+
+
+def _answer_of(query: list[str]) -> subprocess.CompletedProcess[str] | None:
+    """Return what a program said, None where it does not end in time."""
+    try:
+        return subprocess.run(query, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _lateness_s() -> list[float]:

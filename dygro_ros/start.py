@@ -31,21 +31,34 @@ from dygro_ros.ros_commands import require_ros, require_simulator
 # A node told to end is killed after this [s].
 END_S = 5.0
 LOOK_PERIOD_S = 0.1
+Values = dict[str, str | int | float | bool]
 
 
-def overrides_of(settings: Sequence[str]) -> dict[str, dict[str, str | int | float | bool]]:
+def overrides_of(settings: Sequence[str]) -> dict[str, Values]:
     """Return settings such as `sim_robot.seed=3` by node.
 
     Raises:
         UserError: A setting has another form.
     """
-    found: dict[str, dict[str, str | int | float | bool]] = {}
+    found: dict[str, Values] = {}
     for setting in settings:
         place, equals, text = setting.partition("=")
         node, dot, name = place.partition(".")
         if not (equals and dot and node and name):
             raise UserError(f"--set takes node.parameter=value, got {setting!r}")
         found.setdefault(node, {})[name] = _value(text)
+    return found
+
+
+def all_overrides(bundle: str, instruction: str, settings: Sequence[str]) -> dict[str, Values]:
+    """Return what every start gives, by node, with settings such as `sim_robot.seed=3` on top.
+
+    Raises:
+        UserError: A setting has another form.
+    """
+    found = overrides_of(settings)
+    for node, values in overrides_for(bundle, instruction).items():
+        found[node] = values | found.get(node, {})
     return found
 
 
@@ -122,9 +135,7 @@ def start(arguments: Sequence[str] | None = None) -> int:
         "--elsewhere", action="append", default=[], metavar="NODE", help="another machine starts this node"
     )
     options = parser.parse_args(arguments)
-    overrides = overrides_of(options.set)
-    for node, values in overrides_for(options.bundle, options.instruction).items():
-        overrides[node] = values | overrides.get(node, {})
+    overrides = all_overrides(options.bundle, options.instruction, options.set)
     nodes = on_this_machine(processes(options.robot, overrides), options.only, options.elsewhere)
     if not options.bundle and POLICY in [node.name for node in nodes]:
         raise UserError(f"--bundle must name the folder of a policy bundle: {POLICY} runs on this machine")

@@ -17,9 +17,9 @@ from rclpy.utilities import try_shutdown
 
 from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import run_main
-from dygro_ros.graph import overrides_for, processes
+from dygro_ros.graph import processes
 from dygro_ros.layout import CONTROL_RATE_HZ
-from dygro_ros.start import Graph, overrides_of
+from dygro_ros.start import Graph, all_overrides
 from sim2real.cell.work_cell import TASKS
 from sim2real.film import FilmStrip, pick_frames, save_contact_sheet
 from sim2real.seeds import SeedPurpose, seeds_for
@@ -39,10 +39,7 @@ def demo(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE")
     options = parser.parse_args(arguments)
     read_bundle(options.bundle)  # What is wrong with it is said before anything starts.
-    overrides = overrides_for(str(options.bundle), "")
-    for node, values in overrides_of(options.set).items():
-        overrides[node] = overrides.get(node, {}) | values
-    graph = Graph(processes("sim", overrides))
+    graph = Graph(processes("sim", all_overrides(str(options.bundle), "", options.set)))
     rclpy.init()
     operator = SimOperator()
     strips = []

@@ -13,18 +13,17 @@ import rclpy
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
-from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 
 from dygro_ros.errors import UserError
 from dygro_ros.layout import ACTION_SIZE
+from dygro_ros.nodes.bridge_client import ANSWER_S, BridgeClient
 from dygro_ros.nodes.managed import LATCHED, NEWEST
 from dygro_ros.nodes.messages import picture_of, to_ns
 from sim2real.cell.work_cell import HOME
 
-START_S, ANSWER_S, EPISODE_S = 60.0, 20.0, 30.0
+START_S, EPISODE_S = 60.0, 30.0
 FILM_PERIOD_S = 0.2
 AT_HOME = 0.05  # [rad; fraction open]
 
@@ -40,21 +39,18 @@ class WatchedEpisode:
     """Pictures of the head camera, (H, W, 3), one each `FILM_PERIOD_S`."""
 
 
-class SimOperator(Node):
+class SimOperator(BridgeClient):
     """Asks the arm bridge and the simulated robot what an operator would ask."""
 
     def __init__(self) -> None:
         """Listen; `wait_until_ready` waits for the nodes."""
-        super().__init__("sim_operator")
-        names = ("arm_bridge/stop", "arm_bridge/reset", "arm_bridge/run", "sim_robot/same_episode")
-        self._asks = {name: self.create_client(Trigger, name) for name in names}
+        bridge = ("arm_bridge/stop", "arm_bridge/reset", "arm_bridge/run")
+        super().__init__("sim_operator", (*bridge, "sim_robot/same_episode"))
         self._set = self.create_client(SetParameters, "sim_robot/set_parameters")
         self._instruct = self.create_publisher(String, "dygro/instruction", LATCHED)
-        self._mode = ""
         self._episode: dict[str, Any] = {}
         self._joints = np.full(ACTION_SIZE, np.inf)
         self._film: list[tuple[int, NDArray[np.uint8]]] = []
-        self.create_subscription(String, "dygro/mode", self._on_mode, LATCHED)
         self.create_subscription(String, "sim_robot/episode", self._on_episode, LATCHED)
         self.create_subscription(JointState, "dygro/joint_states", self._on_joints, NEWEST)
         self.create_subscription(Image, "/head_camera/color/image_raw", self._on_picture, NEWEST)
@@ -65,7 +61,7 @@ class SimOperator(Node):
         Raises:
             UserError: They do not within a minute.
         """
-        self._until("the arms", lambda: self._mode.startswith("holding"), START_S)
+        self._until("the arms", lambda: self.mode.startswith("holding"), START_S)
 
     def run_episode(self, task: str, seed: int) -> WatchedEpisode:
         """Lay the objects, run the policy, and return what became of it.
@@ -73,16 +69,16 @@ class SimOperator(Node):
         Raises:
             UserError: A node does not answer, or the episode does not end.
         """
-        self._ask("arm_bridge/stop")
-        self._until("the arms to stop", lambda: self._mode.startswith("stopped"))
+        self.ask("arm_bridge/stop")
+        self._until("the arms to stop", lambda: self.mode.startswith("stopped"))
         self._set_episode(task, seed)
-        instruction = self._ask("sim_robot/same_episode")[1]
+        instruction = self.ask("sim_robot/same_episode")[1]
         self._instruct.publish(String(data=instruction))
         # The arms have jumped home, as no real ones do: a reset before that is heard ends in a fault.
         self._until("the arms to be home", lambda: np.abs(self._joints - HOME).max() < AT_HOME)
-        self._until("the arms to be ready", lambda: self._ask("arm_bridge/reset")[0])
+        self._until("the arms to be ready", lambda: self.ask("arm_bridge/reset")[0])
         self._film = []
-        self._until("a run", lambda: self._ask("arm_bridge/run")[0])
+        self._until("a run", lambda: self.ask("arm_bridge/run")[0])
         self._until(
             "the episode to end",
             lambda: (
@@ -104,34 +100,17 @@ class SimOperator(Node):
                 name="seed", value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=seed)
             ),
         ]
-        self._answer("sim_robot/set_parameters", self._set, SetParameters.Request(parameters=values))
-
-    def _ask(self, name: str) -> tuple[bool, str]:
-        answer = self._answer(name, self._asks[name], Trigger.Request())
-        return bool(answer.success), str(answer.message)
-
-    def _answer(self, name: str, client: Any, request: Any) -> Any:
-        if not client.wait_for_service(timeout_sec=ANSWER_S):
-            raise UserError(f"{name} has not appeared within {ANSWER_S:g} s")
-        future = client.call_async(request)
-        rclpy.spin_until_future_complete(self, future, timeout_sec=ANSWER_S)
-        answer = future.result()
-        if answer is None:
-            raise UserError(f"{name} has not answered within {ANSWER_S:g} s")
-        return answer
+        self.answer("sim_robot/set_parameters", self._set, SetParameters.Request(parameters=values))
 
     def _until(self, what: str, true: Callable[[], object], timeout_s: float = ANSWER_S) -> None:
         ends_s = time.monotonic() + timeout_s
         while not true():
             if time.monotonic() > ends_s:
                 raise UserError(
-                    f"waited {timeout_s:g} s for {what}; the arms say {self._mode or 'nothing'!r}, "
+                    f"waited {timeout_s:g} s for {what}; the arms say {self.mode or 'nothing'!r}, "
                     f"the episode is {self._episode or 'unknown'}"
                 )
             rclpy.spin_once(self, timeout_sec=0.02)
-
-    def _on_mode(self, message: String) -> None:
-        self._mode = message.data
 
     def _on_episode(self, message: String) -> None:
         self._episode = json.loads(message.data)

@@ -3,7 +3,9 @@
 import ctypes
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before anything imports torch, mujoco or matplotlib: they read these once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,6 +22,9 @@ import pytest
 from hypothesis import settings
 
 from dygro_ros.errors import DependencyError
+
+if TYPE_CHECKING:
+    from nodes_fixtures import Onlooker
 
 # Machines that run tests are shared: a slow example is no failure.
 settings.register_profile("house", deadline=None)
@@ -59,3 +64,34 @@ def pytest_runtest_setup() -> Generator[None, None, None]:
 def pytest_runtest_call() -> Generator[None, None, None]:
     """Tests may render."""
     return (yield from _fail_or_skip())
+
+
+@pytest.fixture(scope="module")
+def own_domain() -> Iterator[None]:
+    """Where the tests of running nodes are heard by nobody else, nor by another run of the tests."""
+    import rclpy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(20 + os.getpid() % 70))
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        rclpy.init()
+        yield
+        rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="module")
+def node_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small policy's bundle, for running nodes."""
+    from policy_fixtures import make_bundle
+
+    return make_bundle(tmp_path_factory.mktemp("nodes") / "bundle").path
+
+
+@pytest.fixture
+def onlooker(own_domain: None) -> Iterator["Onlooker"]:
+    """Who hears what the operator's tools would."""
+    from nodes_fixtures import Onlooker
+
+    node = Onlooker()
+    yield node
+    node.destroy_node()

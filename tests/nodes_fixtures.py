@@ -1,6 +1,5 @@
 """What the tests of the running nodes share: who looks on, and settings for a small bundle."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +18,6 @@ from dygro_ros.nodes.managed import LATCHED, NEWEST, RELIABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 WAIT_S = 60.0
-# Test runs beside each other must not hear one another.
-DOMAIN = str(20 + os.getpid() % 70)
 
 
 class Onlooker(Node):

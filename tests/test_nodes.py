@@ -11,37 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from policy_fixtures import make_bundle
 
-rclpy = pytest.importorskip("rclpy", reason="the ros extra is for Linux on x86-64")
+pytest.importorskip("rclpy", reason="the ros extra is for Linux on x86-64")
 
-from nodes_fixtures import DOMAIN, ROOT, WAIT_S, Onlooker, settings  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from sensor_msgs.msg import JointState  # noqa: E402
+from nodes_fixtures import ROOT, WAIT_S, Onlooker, settings
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
 
-from dygro_ros.graph import processes  # noqa: E402
-from dygro_ros.nodes.arm_bridge import ArmBridge  # noqa: E402
-from dygro_ros.nodes.camera_node import CameraNode  # noqa: E402
-from dygro_ros.nodes.managed import NEWEST  # noqa: E402
-from dygro_ros.nodes.policy_node import PolicyNode  # noqa: E402
-from dygro_ros.robot_profile import HOLD_WITHIN_S, read_profile  # noqa: E402
-from dygro_ros.start import Graph  # noqa: E402
-from sim2real.sim_robot_node import SimRobotNode  # noqa: E402
+from dygro_ros.graph import processes
+from dygro_ros.nodes.arm_bridge import ArmBridge
+from dygro_ros.nodes.camera_node import CameraNode
+from dygro_ros.nodes.managed import NEWEST
+from dygro_ros.nodes.policy_node import PolicyNode
+from dygro_ros.robot_profile import HOLD_WITHIN_S, read_profile
+from dygro_ros.start import Graph
+from sim2real.sim_robot_node import SimRobotNode
 
-
-@pytest.fixture(scope="module", autouse=True)
-def own_domain() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROS_DOMAIN_ID", DOMAIN)
-        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-        rclpy.init()
-        yield
-        rclpy.try_shutdown()
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("nodes") / "bundle").path
+pytestmark = pytest.mark.usefixtures("own_domain")
 
 
 NODES: dict[str, Callable[[], Node]] = {
@@ -71,15 +57,8 @@ def test_a_profile_holds_what_its_nodes_declare(path: Path) -> None:
 
 
 @pytest.fixture
-def onlooker() -> Iterator[Onlooker]:
-    node = Onlooker()
-    yield node
-    node.destroy_node()
-
-
-@pytest.fixture
-def graph(bundle: Path) -> Iterator[Graph]:
-    running = Graph(processes("sim", settings(bundle)))
+def graph(node_bundle: Path) -> Iterator[Graph]:
+    running = Graph(processes("sim", settings(node_bundle)))
     yield running
     running.end()
 
@@ -137,9 +116,9 @@ def test_the_nodes_run_the_policy_and_obey(graph: Graph, onlooker: Onlooker) -> 
 
 @pytest.mark.parametrize("victim", ["policy_node", "sim_robot"])
 def test_a_node_that_is_killed_makes_the_arms_hold_and_is_named(
-    bundle: Path, onlooker: Onlooker, victim: str, capfd: pytest.CaptureFixture[str]
+    node_bundle: Path, onlooker: Onlooker, victim: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    graph = Graph(processes("sim", settings(bundle)))
+    graph = Graph(processes("sim", settings(node_bundle)))
     try:
         onlooker.until(lambda: onlooker.mode == "holding")
         onlooker.until(lambda: onlooker.ask("run")[0])
@@ -159,7 +138,7 @@ def test_a_node_that_is_killed_makes_the_arms_hold_and_is_named(
 
 @pytest.mark.parametrize("victim", ["arm_bridge", "supervisor"])
 def test_the_arms_rest_when_the_bridge_or_the_supervisor_is_killed(
-    bundle: Path, onlooker: Onlooker, victim: str, capfd: pytest.CaptureFixture[str]
+    node_bundle: Path, onlooker: Onlooker, victim: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     measured: list[tuple[float, np.ndarray]] = []
     onlooker.create_subscription(
@@ -168,7 +147,7 @@ def test_the_arms_rest_when_the_bridge_or_the_supervisor_is_killed(
         lambda message: measured.append((time.monotonic(), np.array(message.position))),
         NEWEST,
     )
-    graph = Graph(processes("sim", settings(bundle)))
+    graph = Graph(processes("sim", settings(node_bundle)))
     try:
         onlooker.until(lambda: onlooker.mode == "holding")
         onlooker.until(lambda: onlooker.ask("run")[0])
@@ -210,15 +189,27 @@ def test_the_loops_delay_is_measured_and_noted(tmp_path: Path) -> None:
     profile = tmp_path / "mine.yaml"
     text = (ROOT / "config" / "sim.yaml").read_text()
     profile.write_text(text.replace("command_delay_s: 0.0", "command_delay_s: 0.15"))
-    done = subprocess.run(
-        [sys.executable, "-m", "dygro_ros.nodes.calibrate_delay", "--robot", str(profile), "--periods", "5"],
-        cwd=ROOT,
-        input="\n",
-        capture_output=True,
-        text=True,
-        timeout=3 * WAIT_S,
-        check=False,
-    )
+    # Where pictures are late because the machine is busy, it rightly refuses, and is asked again.
+    for _ in range(3):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "dygro_ros.nodes.calibrate_delay",
+                "--robot",
+                str(profile),
+                "--periods",
+                "5",
+            ],
+            cwd=ROOT,
+            input="\n",
+            capture_output=True,
+            text=True,
+            timeout=3 * WAIT_S,
+            check=False,
+        )
+        if "expected to know it to" not in done.stderr:
+            break
     assert done.returncode == 0, done.stderr
     assert "Keep the arms' own stop within reach" in done.stdout
     # On a busy machine the way to the arms takes its time, too.

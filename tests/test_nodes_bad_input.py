@@ -2,43 +2,21 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from policy_fixtures import make_bundle
 
-rclpy = pytest.importorskip("rclpy", reason="the ros extra is for Linux on x86-64")
+pytest.importorskip("rclpy", reason="the ros extra is for Linux on x86-64")
 
-from nodes_fixtures import DOMAIN, ROOT, WAIT_S, Onlooker, settings  # noqa: E402
+from nodes_fixtures import ROOT, WAIT_S, Onlooker, settings
 
-from dygro_ros.graph import processes  # noqa: E402
-from dygro_ros.start import Graph  # noqa: E402
+from dygro_ros.graph import processes
+from dygro_ros.start import Graph
 
-
-@pytest.fixture(scope="module", autouse=True)
-def own_domain() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROS_DOMAIN_ID", DOMAIN)
-        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-        rclpy.init()
-        yield
-        rclpy.try_shutdown()
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("nodes") / "bundle").path
-
-
-@pytest.fixture
-def onlooker() -> Iterator[Onlooker]:
-    node = Onlooker()
-    yield node
-    node.destroy_node()
+pytestmark = pytest.mark.usefixtures("own_domain")
 
 
 OTHER_NAMES = [f"joint{number}" for number in range(1, 7)] + ["gripper"]
@@ -53,7 +31,7 @@ OTHER_NAMES = [f"joint{number}" for number in range(1, 7)] + ["gripper"]
     ],
 )
 def test_what_does_not_fit_is_said_and_moves_nothing(
-    bundle: Path, onlooker: Onlooker, tmp_path: Path, node: str, changes: dict[str, Any], words: str
+    node_bundle: Path, onlooker: Onlooker, tmp_path: Path, node: str, changes: dict[str, Any], words: str
 ) -> None:
     profile = yaml.safe_load((ROOT / "config" / "sim.yaml").read_text())
     for field, value in changes.items():
@@ -64,7 +42,7 @@ def test_what_does_not_fit_is_said_and_moves_nothing(
         place[last] = value
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(profile))
-    graph = Graph(processes(path, settings(bundle)))
+    graph = Graph(processes(path, settings(node_bundle)))
     try:
         if "joint_names" not in str(changes):
             onlooker.until(lambda: onlooker.mode == "holding")

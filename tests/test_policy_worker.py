@@ -1,7 +1,7 @@
 """The policy's worker: the newest picture, with the joints of its moment, answered in a thread of its own."""
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -37,18 +37,24 @@ def outcomes() -> Outcomes:
     return Outcomes()
 
 
-@pytest.fixture
-def worker(policy: OnnxPolicy, outcomes: Outcomes) -> Iterator[PolicyWorker]:
-    made = PolicyWorker(
+def make(
+    policy: OnnxPolicy, outcomes: Outcomes, cameras: int = 1, clock: Callable[[], float] = lambda: 0.0
+) -> PolicyWorker:
+    return PolicyWorker(
         policy,
-        [WHOLE_PICTURE],
+        [WHOLE_PICTURE] * cameras,
         pacing=Pacing(PacingConfig(0.4, 0.04, 0.1, 0.0)),
         instruction=TEXT,
         answer=outcomes.answers.put,
         fault=outcomes.faults.put,
-        clock=lambda: 0.0,
+        clock=clock,
         wall_ns=lambda: 0,
     )
+
+
+@pytest.fixture
+def worker(policy: OnnxPolicy, outcomes: Outcomes) -> Iterator[PolicyWorker]:
+    made = make(policy, outcomes)
     made.start()
     yield made
     made.stop()
@@ -117,32 +123,14 @@ def test_a_picture_that_does_not_fit_is_a_fault_and_the_next_one_is_answered(
     assert outcomes.answers.get(timeout=WAIT_S).stamp_ns == 1_200 * MS
 
 
-def test_another_number_of_cameras_is_refused(policy: OnnxPolicy) -> None:
+def test_another_number_of_cameras_is_refused(policy: OnnxPolicy, outcomes: Outcomes) -> None:
     with pytest.raises(UserError, match="the bundle has 1 cameras, the robot's profile crops 2"):
-        PolicyWorker(
-            policy,
-            [WHOLE_PICTURE, WHOLE_PICTURE],
-            pacing=Pacing(PacingConfig(0.4, 0.04, 0.1, 0.0)),
-            instruction=TEXT,
-            answer=lambda answer: None,
-            fault=lambda sentence: None,
-            clock=lambda: 0.0,
-            wall_ns=lambda: 0,
-        )
+        make(policy, outcomes, cameras=2)
 
 
 def test_the_wait_for_the_joints_of_a_picture_is_told(policy: OnnxPolicy, outcomes: Outcomes) -> None:
     now_s = 5.0
-    worker = PolicyWorker(
-        policy,
-        [WHOLE_PICTURE],
-        pacing=Pacing(PacingConfig(0.4, 0.04, 0.0, 0.0)),
-        instruction=TEXT,
-        answer=outcomes.answers.put,
-        fault=outcomes.faults.put,
-        clock=lambda: now_s,
-        wall_ns=lambda: 0,
-    )
+    worker = make(policy, outcomes, clock=lambda: now_s)
     worker.start()
     worker.see(0, 1_000 * MS, picture(1))
     now_s = 5.006

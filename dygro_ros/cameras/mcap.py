@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dygro_ros.cameras.camera import CameraError, Frame
+from dygro_ros.cameras.recording import Recording
 from dygro_ros.errors import DependencyError, UserError
 from dygro_ros.picture import picture_from
 from dygro_ros.robot_profile import CameraParameters
@@ -22,22 +22,20 @@ IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 LONGEST_GAP_S = 1.0
 
 
-class McapCamera:
+class McapCamera(Recording):
     """Pictures of one topic of a recording."""
 
-    def __init__(
-        self,
-        parameters: CameraParameters,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-        wall_ns: Callable[[], int] = time.time_ns,
-    ) -> None:
+    def __init__(self, parameters: CameraParameters, **clocks: Any) -> None:
         """Take file and topic from the profile: /<name>/color/image_raw, or the compressed one beside it.
+
+        Args:
+            parameters: The profile's section.
+            clocks: As `Recording` takes them.
 
         Raises:
             DependencyError: The readers of MCAP are not installed.
         """
+        super().__init__(parameters, **clocks)
         try:
             self._mcap: Any = importlib.import_module("mcap.reader")
             self._errors: Any = importlib.import_module("mcap.exceptions")
@@ -46,12 +44,9 @@ class McapCamera:
             raise DependencyError(
                 f"an MCAP recording needs mcap-ros2-support ({error}): pip install mcap-ros2-support"
             ) from error
-        self._parameters = parameters
-        self._clock, self._sleep, self._wall_ns = clock, sleep, wall_ns
         self._file: IO[bytes] | None = None
         self._entries: Iterator[tuple[int, NDArray[np.uint8]]] = iter(())
         self._next: tuple[int, NDArray[np.uint8]] | None = None
-        self._due_s = 0.0
 
     def open(self) -> str:
         """Open the file and read its first picture; see `Camera.open`."""
@@ -75,12 +70,8 @@ class McapCamera:
 
     def next(self, timeout_s: float) -> Frame | None:
         """Return the next picture when its time has come; see `Camera.next`."""
-        wait_s = self._due_s - self._clock()
-        if wait_s > timeout_s:
-            self._sleep(timeout_s)
+        if not self._comes_due(timeout_s):
             return None
-        if wait_s > 0:
-            self._sleep(wait_s)
         assert self._next is not None
         taken_ns, picture = self._next
         self._next = self._read()
@@ -90,9 +81,6 @@ class McapCamera:
         else:
             self._due_s += min(1e-9 * (self._next[0] - taken_ns), LONGEST_GAP_S)
         return Frame(picture, self._wall_ns())
-
-    def reset(self) -> None:
-        """Nothing to bring back."""
 
     def close(self) -> None:
         """Close the file."""

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from dygro_ros.cameras.camera import CameraError, Frame
-from dygro_ros.robot_profile import CameraParameters
+from dygro_ros.cameras.recording import Recording
 
 
-class VideoCamera:
-    """Pictures of a recording, at the profile's rate."""
+class VideoCamera(Recording):
+    """Pictures of a video, at the profile's rate."""
 
-    def __init__(
-        self,
-        parameters: CameraParameters,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-        wall_ns: Callable[[], int] = time.time_ns,
-    ) -> None:
-        """Take the file's name and the rate from the profile."""
-        self._parameters = parameters
-        self._clock, self._sleep, self._wall_ns = clock, sleep, wall_ns
-        self._video: cv2.VideoCapture | None = None
-        self._due_s = 0.0
+    _video: cv2.VideoCapture | None = None
 
     def open(self) -> str:
         """Open the file; see `Camera.open`."""
@@ -49,12 +35,8 @@ class VideoCamera:
     def next(self, timeout_s: float) -> Frame | None:
         """Return the next picture when its time has come; see `Camera.next`."""
         assert self._video is not None
-        wait_s = self._due_s - self._clock()
-        if wait_s > timeout_s:
-            self._sleep(timeout_s)
+        if not self._comes_due(timeout_s):
             return None
-        if wait_s > 0:
-            self._sleep(wait_s)
         self._due_s += 1 / self._parameters.rate_hz
         found, picture = self._video.read()
         if not found:
@@ -64,9 +46,6 @@ class VideoCamera:
             raise CameraError(f"{self._parameters.recording}: no picture can be read")
         rgb = np.ascontiguousarray(picture[:, :, ::-1], dtype=np.uint8)
         return Frame(rgb, self._wall_ns())
-
-    def reset(self) -> None:
-        """Nothing to bring back."""
 
     def close(self) -> None:
         """Close the file."""

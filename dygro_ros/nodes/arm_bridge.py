@@ -27,6 +27,7 @@ from dygro_ros.arm_mapping import ArmMapping
 from dygro_ros.chunk_schedule import Verdict
 from dygro_ros.control_loop import ControlLoop
 from dygro_ros.errors import UserError, run_main
+from dygro_ros.graph import POLICY
 from dygro_ros.layout import JOINT_NAMES, SIDES
 from dygro_ros.nodes.managed import (
     ALIVE_TOPICS,
@@ -47,7 +48,6 @@ from dygro_ros.watchdog import Level
 
 # How long the arms are given to come to rest when the node is told to end [s].
 SETTLE_S = 1.0
-POLICY_NODE = "policy_node"
 AGES_KEPT = 256
 # A state's stamp older than this is not of this machine's clock [s].
 STATE_OLDEST_S = 0.1
@@ -110,7 +110,7 @@ class ArmBridge(ManagedNode):
                 JointTrajectory, "dygro/base_chunk", partial(self._on_chunk, "base chunk"), RELIABLE
             ),
             self.create_subscription(
-                String, ALIVE_TOPICS + POLICY_NODE, partial(self._heard, "policy"), HEARTBEATS
+                String, ALIVE_TOPICS + POLICY, partial(self._heard, "policy"), HEARTBEATS
             ),
             self.create_subscription(String, "dygro/operator", partial(self._heard, "operator"), NEWEST),
             self.create_subscription(String, "dygro/stop", self._on_stop, LATCHED),

@@ -19,12 +19,10 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
-from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 
 from dygro_ros.delay_calibration import (
     CELL_LAG_S,
@@ -37,27 +35,27 @@ from dygro_ros.delay_calibration import (
 from dygro_ros.errors import UserError, run_main
 from dygro_ros.graph import processes
 from dygro_ros.layout import JOINT_NAMES
-from dygro_ros.nodes.managed import LATCHED, NEWEST
+from dygro_ros.nodes.bridge_client import ANSWER_S, BridgeClient
+from dygro_ros.nodes.managed import NEWEST
 from dygro_ros.nodes.messages import picture_of, to_ns
 from dygro_ros.nodes.sine_node import GROWS_S
 from dygro_ros.robot_profile import RobotProfile, profile_path, read_profile
 from dygro_ros.start import Graph, overrides_of
 
-START_S, ANSWER_S, HOME_S = 60.0, 20.0, 60.0
+START_S, HOME_S = 60.0, 60.0
 HEARTBEAT_S, SETTLES_S = 0.05, 0.5
 # A result less certain than this is not noted [s].
 LARGEST_ERROR_S = 0.005
 _NOTED = re.compile(r"^(\s*loop_delay_s:\s*)[^\s#]+", re.MULTILINE)
 
 
-class Recorder(Node):
+class Recorder(BridgeClient):
     """Keeps commands, joints and pictures while they count, and asks the arm bridge to move."""
 
     def __init__(self, image_topic: str, joint: str) -> None:
         """Listen."""
-        super().__init__("delay_calibration")
+        super().__init__("delay_calibration", ("arm_bridge/run", "arm_bridge/home", "arm_bridge/hold"))
         self._index = JOINT_NAMES.index(joint)
-        self._mode = ""
         self.records = False
         self.commands: list[tuple[int, float]] = []
         self.states: list[tuple[int, float]] = []
@@ -65,10 +63,6 @@ class Recorder(Node):
         self.transport_s: list[float] = []
         self._heartbeat = self.create_publisher(String, "dygro/operator", NEWEST)
         self.create_timer(HEARTBEAT_S, lambda: self._heartbeat.publish(String(data="calibration")))
-        self._asks = {
-            name: self.create_client(Trigger, f"arm_bridge/{name}") for name in ("run", "home", "hold")
-        }
-        self.create_subscription(String, "dygro/mode", self._on_mode, LATCHED)
         self.create_subscription(JointState, "dygro/joint_commands", self._on_commands, NEWEST)
         self.create_subscription(JointState, "dygro/joint_states", self._on_states, NEWEST)
         self.create_subscription(Image, image_topic, self._on_picture, NEWEST)
@@ -84,11 +78,11 @@ class Recorder(Node):
             for name, process in graph.running.items():
                 if process.poll() is not None:
                     raise CalibrationError(f"{name} has ended while waiting for {what}: see above")
-            if self._mode.startswith("stop"):
-                raise CalibrationError(f"the arms are {self._mode}")
+            if self.mode.startswith("stop"):
+                raise CalibrationError(f"the arms are {self.mode}")
             if time.monotonic() > ends_s:
                 raise CalibrationError(
-                    f"waited {timeout_s:g} s for {what}; the arms say {self._mode or 'nothing'!r}"
+                    f"waited {timeout_s:g} s for {what}; the arms say {self.mode or 'nothing'!r}"
                 )
             rclpy.spin_once(self, timeout_sec=0.02)
 
@@ -99,27 +93,11 @@ class Recorder(Node):
 
     def holds(self) -> bool:
         """Whether the arms are at rest and ready."""
-        return self._mode == "holding"
+        return self.mode == "holding"
 
     def runs(self) -> bool:
         """Whether they follow the sine."""
-        return self._mode == "running"
-
-    def ask(self, name: str) -> bool:
-        """Ask the arm bridge; return whether it will.
-
-        Raises:
-            CalibrationError: It does not answer.
-        """
-        future = self._asks[name].call_async(Trigger.Request())
-        rclpy.spin_until_future_complete(self, future, timeout_sec=ANSWER_S)
-        answer = future.result()
-        if answer is None:
-            raise CalibrationError(f"arm_bridge/{name} has not answered within {ANSWER_S:g} s")
-        return bool(answer.success)
-
-    def _on_mode(self, message: String) -> None:
-        self._mode = message.data
+        return self.mode == "running"
 
     def _on_commands(self, message: JointState) -> None:
         if self.records:
@@ -195,16 +173,16 @@ def measure(profile: RobotProfile, graph: Graph, joint: str, period_s: float, pe
     recorder = Recorder(profile.policy_node.image_topics[0], joint)
     try:
         recorder.until("the arms to hold", recorder.holds, START_S, graph)
-        recorder.until("the arms to go home", lambda: recorder.ask("home"), ANSWER_S, graph)
+        recorder.until("the arms to go home", lambda: recorder.ask("arm_bridge/home")[0], ANSWER_S, graph)
         recorder.listen(SETTLES_S, graph)
         recorder.until("the arms to be home", recorder.holds, HOME_S, graph)
-        recorder.until("the arms to run", lambda: recorder.ask("run"), ANSWER_S, graph)
+        recorder.until("the arms to run", lambda: recorder.ask("arm_bridge/run")[0], ANSWER_S, graph)
         recorder.until("the sine", recorder.runs, ANSWER_S, graph)
         recorder.listen(2 * GROWS_S, graph)
         recorder.records = True
         recorder.listen((periods + 0.1) * period_s, graph)
         recorder.records = False
-        recorder.ask("hold")
+        recorder.ask("arm_bridge/hold")
         recorder.until("the arms to hold", recorder.holds, ANSWER_S, graph)
     finally:
         recorder.destroy_node()
