@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +24,6 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float32MultiArray
 from trajectory_msgs.msg import JointTrajectory
@@ -37,9 +35,9 @@ from dygro_ros.errors import UserError, run_main
 from dygro_ros.graph import SUPERVISOR, SUPERVISOR_MODULE, NodeProcess, overrides_for, processes
 from dygro_ros.inference import ENGINE, PROVIDERS, OnnxPolicy
 from dygro_ros.layout import JOINT_NAMES, SIDES
-from dygro_ros.middleware import middleware_environment
 from dygro_ros.nodes.managed import NEWEST, RELIABLE
 from dygro_ros.nodes.messages import chunk_of, image_message, joint_state, to_ns
+from dygro_ros.nodes.participation import participating
 from dygro_ros.policy_worker import Answer
 from dygro_ros.robot_profile import SIDE_SIZE, RobotProfile, read_profile
 from dygro_ros.runtime import Runtime, by_side
@@ -194,6 +192,7 @@ class Robot(Node):
         self._number = 0
         self._came_ns: dict[str, tuple[int, int]] = {}
         self.age_s: dict[int, float] = {}
+        self.ready_s: list[float] = []
         self.inside_s: list[float] = []
         self.waited_s: list[float] = []
         self.late = ""
@@ -228,6 +227,7 @@ class Robot(Node):
 
     def _on_latency(self, message: Float32MultiArray) -> None:
         # Sent right after the chunk of the same answer.
+        self.ready_s.append(message.data[0])
         self.inside_s.append(message.data[2])
         self.waited_s.append(message.data[3])
 
@@ -244,27 +244,32 @@ def through_the_nodes(bundle: Path, seconds: float, pacing: dict[str, float]) ->
     nodes = [node for node in processes("sim", overrides) if node.name in ("policy_node", "arm_bridge")]
     nodes[0] = replace(nodes[0], overrides={**nodes[0].overrides, "crop": json.dumps(CROP)})
     names = json.dumps([node.name for node in nodes])
-    os.environ.update(middleware_environment(os.environ))
-    rclpy.init()
-    robot = Robot()
-    graph = Graph([*nodes, NodeProcess(SUPERVISOR, SUPERVISOR_MODULE, None, {"nodes": names})])
-    loop = ControlLoop(robot.feed, 1 / (JOINTS_A_PICTURE * RATE_HZ))
-    loop.start()
-    try:
-        ends_s = time.monotonic() + START_S + seconds
-        while time.monotonic() < ends_s:
-            rclpy.spin_once(robot, timeout_sec=0.1)
-    finally:
-        loop.stop()
-        graph.end()
-        robot.destroy_node()
-        try_shutdown()
+    nodes.append(NodeProcess(SUPERVISOR, SUPERVISOR_MODULE, None, {"nodes": names}))
+    with Graph(nodes), participating():
+        robot = Robot()
+        loop = ControlLoop(robot.feed, 1 / (JOINTS_A_PICTURE * RATE_HZ))
+        loop.start()
+        try:
+            ends_s = time.monotonic() + START_S + seconds
+            while time.monotonic() < ends_s:
+                rclpy.spin_once(robot, timeout_sec=0.1)
+        finally:
+            loop.stop()
+            robot.destroy_node()
     count = min(len(robot.inside_s), len(robot.age_s))
     ages_s = list(robot.age_s.values())[-count:]
-    parts_s = zip(ages_s, robot.inside_s[-count:], robot.waited_s[-count:], strict=True)
-    around_s = [age - inside - waited for age, inside, waited in parts_s]
+    before, out = [], []
+    for age_s, ready_s, inside_s, waited_s in zip(
+        ages_s,
+        *(values[-count:] for values in (robot.ready_s, robot.inside_s, robot.waited_s)),
+        strict=True,
+    ):
+        before.append(ready_s - inside_s - waited_s)
+        out.append(age_s - ready_s)
     say("nodes: inside the graph", robot.inside_s[WARM:])
-    say("nodes: around the model", around_s[WARM:])
+    say("nodes: around the model", np.add(before, out)[WARM:].tolist())
+    say("nodes: picture to graph, without waiting", before[WARM:])
+    say("nodes: graph to controller", out[WARM:])
     say("nodes: waiting for joints", robot.waited_s[WARM:])
     print(f"{'nodes: tick late':42s} p99 {robot.late} ms, as the arm bridge's diagnostics say")
 

@@ -12,14 +12,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import rclpy
-from rclpy.utilities import try_shutdown
-
 from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import run_main
 from dygro_ros.evaluation.statistics import paired_difference, wilson_interval
 from dygro_ros.graph import processes
 from dygro_ros.inference import OnnxPolicy
+from dygro_ros.nodes.participation import participating
 from dygro_ros.start import Graph, all_overrides
 from sim2real.bundle_episodes import EpisodeJob, cell_for, run_episode
 from sim2real.cell.randomization import RandomizationConfig
@@ -40,19 +38,16 @@ def main() -> int:
     seeds = seeds_for(SeedPurpose.TESTS, 1, 0, options.seeds)
     waiting = synchronous(options.bundle, seeds)
     show("the cell waits for the policy", waiting)
-    graph = Graph(processes("sim", all_overrides(str(options.bundle), "", options.set)))
-    rclpy.init()
-    operator = SimOperator()
     nodes: dict[str, list[bool]] = {}
-    try:
-        operator.wait_until_ready()
-        for task in TASKS:
-            nodes[task] = [operator.run_episode(task, seed).success for seed in seeds]
-            print(f"  {task} through the nodes: {sum(nodes[task])} of {len(seeds)}", flush=True)
-    finally:
-        operator.destroy_node()
-        try_shutdown()
-        graph.end()
+    with Graph(processes("sim", all_overrides(str(options.bundle), "", options.set))), participating():
+        operator = SimOperator()
+        try:
+            operator.wait_until_ready()
+            for task in TASKS:
+                nodes[task] = [operator.run_episode(task, seed).success for seed in seeds]
+                print(f"  {task} through the nodes: {sum(nodes[task])} of {len(seeds)}", flush=True)
+        finally:
+            operator.destroy_node()
     show("through the nodes, in real time", nodes)
     pairs = [(a, b) for task in TASKS for a, b in zip(waiting[task], nodes[task], strict=True)]
     found = paired_difference([b for _, b in pairs], [a for a, _ in pairs])

@@ -74,17 +74,34 @@ def _value(text: str) -> str | int | float | bool:
 
 
 class Graph:
-    """The running processes."""
+    """Processes that run while it is entered; being told to terminate then leaves it as Ctrl-C does.
+
+    with Graph(processes("sim", overrides)) as graph:
+        name, code = graph.wait()
+    """
 
     def __init__(self, nodes: Sequence[NodeProcess]) -> None:
+        """Know the nodes; entering starts them."""
+        self._nodes = nodes
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Graph:
         """Start them all."""
+        self._on_terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
         environment = dict(os.environ) | middleware_environment(os.environ)
-        self.running = {
-            node.name: subprocess.Popen(
-                [sys.executable, "-m", node.module, *node.ros_arguments], env=environment
-            )
-            for node in nodes
-        }
+        try:
+            for node in self._nodes:
+                arguments = [sys.executable, "-m", node.module, *node.ros_arguments]
+                self.running[node.name] = subprocess.Popen(arguments, env=environment)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End them all."""
+        self.end()
+        signal.signal(signal.SIGTERM, self._on_terminate)
 
     def wait(self) -> tuple[str, int]:
         """Return name and exit code of the first process that ends."""
@@ -142,13 +159,11 @@ def start(arguments: Sequence[str] | None = None) -> int:
     require_ros()
     if SIM_ROBOT in [node.name for node in nodes]:
         require_simulator()
-    graph = Graph(nodes)
     try:
-        name, code = graph.wait()
+        with Graph(nodes) as graph:
+            name, code = graph.wait()
     except KeyboardInterrupt:
         return 0
-    finally:
-        graph.end()
     if name != SUPERVISOR:
         print(f"dygro-start: {name} has ended with code {code}; all others were ended", file=sys.stderr)
     return code if code > 0 else 1

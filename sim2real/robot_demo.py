@@ -12,13 +12,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import rclpy
-from rclpy.utilities import try_shutdown
-
 from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import run_main
 from dygro_ros.graph import processes
 from dygro_ros.layout import CONTROL_RATE_HZ
+from dygro_ros.nodes.participation import participating
 from dygro_ros.start import Graph, all_overrides
 from sim2real.cell.work_cell import TASKS
 from sim2real.film import FilmStrip, pick_frames, save_contact_sheet
@@ -39,26 +37,24 @@ def demo(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE")
     options = parser.parse_args(arguments)
     read_bundle(options.bundle)  # What is wrong with it is said before anything starts.
-    graph = Graph(processes("sim", all_overrides(str(options.bundle), "", options.set)))
-    rclpy.init()
-    operator = SimOperator()
     strips = []
-    try:
-        operator.wait_until_ready()
-        for task in TASKS:
-            for seed in seeds_for(SeedPurpose.TESTS, 1, 0, options.episodes):
-                seen = operator.run_episode(task, seed)
-                outcome = "success" if seen.success else "failure"
-                print(
-                    f"{task} {seed}: {outcome} after {seen.elapsed_s:.1f} s: {seen.instruction}", flush=True
-                )
-                steps = round(CONTROL_RATE_HZ * seen.elapsed_s)
-                frames = tuple(pick_frames(seen.frames))
-                strips.append(FilmStrip(task, seed, seen.success, steps, seen.instruction, frames))
-    finally:
-        operator.destroy_node()
-        try_shutdown()
-        graph.end()
+    with Graph(processes("sim", all_overrides(str(options.bundle), "", options.set))), participating():
+        operator = SimOperator()
+        try:
+            operator.wait_until_ready()
+            for task in TASKS:
+                for seed in seeds_for(SeedPurpose.TESTS, 1, 0, options.episodes):
+                    seen = operator.run_episode(task, seed)
+                    outcome = "success" if seen.success else "failure"
+                    print(
+                        f"{task} {seed}: {outcome} after {seen.elapsed_s:.1f} s: {seen.instruction}",
+                        flush=True,
+                    )
+                    steps = round(CONTROL_RATE_HZ * seen.elapsed_s)
+                    frames = tuple(pick_frames(seen.frames))
+                    strips.append(FilmStrip(task, seed, seen.success, steps, seen.instruction, frames))
+        finally:
+            operator.destroy_node()
     options.out.mkdir(parents=True, exist_ok=True)
     save_contact_sheet(strips, options.out / "films.png")
     print(f"{sum(strip.success for strip in strips)} of {len(strips)} succeeded; {options.out / 'films.png'}")

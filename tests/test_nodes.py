@@ -58,9 +58,8 @@ def test_a_profile_holds_what_its_nodes_declare(path: Path) -> None:
 
 @pytest.fixture
 def graph(node_bundle: Path) -> Iterator[Graph]:
-    running = Graph(processes("sim", settings(node_bundle)))
-    yield running
-    running.end()
+    with Graph(processes("sim", settings(node_bundle))) as running:
+        yield running
 
 
 def test_the_operators_console_is_obeyed(graph: Graph, onlooker: Onlooker) -> None:
@@ -118,8 +117,7 @@ def test_the_nodes_run_the_policy_and_obey(graph: Graph, onlooker: Onlooker) -> 
 def test_a_node_that_is_killed_makes_the_arms_hold_and_is_named(
     node_bundle: Path, onlooker: Onlooker, victim: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    graph = Graph(processes("sim", settings(node_bundle)))
-    try:
+    with Graph(processes("sim", settings(node_bundle))) as graph:
         onlooker.until(lambda: onlooker.mode == "holding")
         onlooker.until(lambda: onlooker.ask("run")[0])
         onlooker.until(lambda: onlooker.mode == "running")
@@ -131,8 +129,6 @@ def test_a_node_that_is_killed_makes_the_arms_hold_and_is_named(
         assert late and np.ptp(np.array(late), axis=0).max() == 0.0
         name, _ = graph.wait()
         assert graph.running["supervisor"].wait(WAIT_S) == 1 or name == "supervisor"
-    finally:
-        graph.end()
     assert f"{victim} has died" in capfd.readouterr().err
 
 
@@ -147,8 +143,7 @@ def test_the_arms_rest_when_the_bridge_or_the_supervisor_is_killed(
         lambda message: measured.append((time.monotonic(), np.array(message.position))),
         NEWEST,
     )
-    graph = Graph(processes("sim", settings(node_bundle)))
-    try:
+    with Graph(processes("sim", settings(node_bundle))) as graph:
         onlooker.until(lambda: onlooker.mode == "holding")
         onlooker.until(lambda: onlooker.ask("run")[0])
         onlooker.until(lambda: onlooker.mode == "running" and measured)
@@ -169,8 +164,6 @@ def test_the_arms_rest_when_the_bridge_or_the_supervisor_is_killed(
             graph.end()
             onlooker.until(lambda: onlooker.mode == "stopped: the arm bridge was deactivated")
             assert graph.running["arm_bridge"].returncode == 0
-    finally:
-        graph.end()
     if victim == "arm_bridge":
         assert "arm_bridge has died" in capfd.readouterr().err
 

@@ -42,8 +42,7 @@ def test_what_does_not_fit_is_said_and_moves_nothing(
         place[last] = value
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(profile))
-    graph = Graph(processes(path, settings(node_bundle)))
-    try:
+    with Graph(processes(path, settings(node_bundle))):
         if "joint_names" not in str(changes):
             onlooker.until(lambda: onlooker.mode == "holding")
             onlooker.until(lambda: onlooker.ask("run")[0])
@@ -52,8 +51,6 @@ def test_what_does_not_fit_is_said_and_moves_nothing(
         # Whatever was sent, if anything was, held the arms where they are.
         assert not onlooker.sent or np.ptp(np.array([p for _, p in onlooker.sent]), axis=0).max() == 0.0
         assert (onlooker.sent == []) is ("joint_names" in str(changes))
-    finally:
-        graph.end()
 
 
 @pytest.mark.parametrize(
@@ -86,4 +83,19 @@ def test_what_is_wrong_is_said_in_a_sentence_with_exit_code_2(arguments: list[st
     )
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_arm_is_calibrated_where_nobody_can_say_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dygro_ros.nodes.calibrate_delay", "--robot", "sim"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "expected Enter before the arms move, but there is nobody to press it; see --yes" in done.stderr
     assert "Traceback" not in done.stderr

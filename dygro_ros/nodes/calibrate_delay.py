@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,8 +20,6 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
-from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
@@ -38,6 +37,7 @@ from dygro_ros.layout import JOINT_NAMES
 from dygro_ros.nodes.bridge_client import ANSWER_S, BridgeClient
 from dygro_ros.nodes.managed import NEWEST
 from dygro_ros.nodes.messages import picture_of, to_ns
+from dygro_ros.nodes.participation import participating
 from dygro_ros.nodes.sine_node import GROWS_S
 from dygro_ros.robot_profile import RobotProfile, profile_path, read_profile
 from dygro_ros.start import Graph, overrides_of
@@ -229,14 +229,10 @@ def calibrate(arguments: Sequence[str] | None = None) -> int:
             end="",
             flush=True,
         )
-        input()
-    graph = Graph(nodes)
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    try:
+        if not sys.stdin.readline():
+            raise UserError("expected Enter before the arms move, but there is nobody to press it; see --yes")
+    with Graph(nodes) as graph, participating():
         recorder = measure(profile, graph, options.joint, PERIOD_S, options.periods)
-    finally:
-        graph.end()
-        try_shutdown()
     delay_s, lines = judge(recorder, PERIOD_S)
     print("\n".join(lines))
     if options.dry_run:

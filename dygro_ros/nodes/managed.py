@@ -14,19 +14,17 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from pydantic import BaseModel
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import try_shutdown
 from std_msgs.msg import String
 
 from dygro_ros.errors import UserError
 from dygro_ros.nodes.messages import diagnostics
 from dygro_ros.nodes.parameters import declare, read
+from dygro_ros.nodes.participation import participating
 
 # Each node has a topic of its own: who needs to hear one is not woken by all.
 ALIVE_TOPICS = "dygro/alive/"
@@ -153,8 +151,7 @@ class ManagedNode(LifecycleNode):
 def ended_by_signal() -> Callable[[], bool]:
     """Return what tells whether SIGINT or SIGTERM has come.
 
-    The handler only notes it: rclpy's own would end the middleware before the arms have come to rest, and an
-    exception out of a handler may strike rclpy anywhere.
+    The handler only notes it: an exception out of a handler may strike rclpy anywhere.
     """
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -172,19 +169,18 @@ def spin(make: Callable[[], ManagedNode], niceness: int = 0) -> None:
     """
     os.nice(niceness)
     ended = ended_by_signal()
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = make()
-    # Not the events executor: rclpy may lock up in it, or in what it is made of (ros2/rclpy issue 1722).
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        while not ended():
-            executor.spin_once(timeout_sec=0.1)
-    except ExternalShutdownException:
-        pass
-    finally:
-        node.stop_working()
-        node.release()
-        executor.shutdown()
-        node.destroy_node()
-        try_shutdown()
+    with participating():
+        node = make()
+        # Not the events executor: rclpy may lock up in it, or in what it is made of (ros2/rclpy issue 1722).
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        try:
+            while not ended():
+                executor.spin_once(timeout_sec=0.1)
+        except ExternalShutdownException:
+            pass
+        finally:
+            node.stop_working()
+            node.release()
+            executor.shutdown()
+            node.destroy_node()

@@ -15,17 +15,15 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import try_shutdown
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from dygro_ros.errors import UserError, run_main, unknown_name
 from dygro_ros.layout import encode_instruction
 from dygro_ros.nodes.managed import LATCHED, NEWEST
+from dygro_ros.nodes.participation import participating
 
 HEARTBEAT_S = 0.05
 ANSWER_S = 5.0
@@ -104,21 +102,20 @@ def console() -> int:
     if "--help" in sys.argv[1:] or "-h" in sys.argv[1:]:
         print(__doc__)
         return 0
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = OperatorConsole()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    spinning = threading.Thread(target=_spin, args=(executor,), daemon=True)
-    spinning.start()
-    try:
-        obey_all(node, sys.stdin)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        executor.shutdown()
-        spinning.join()
-        node.destroy_node()
-        try_shutdown()
+    with participating():
+        node = OperatorConsole()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        spinning = threading.Thread(target=_spin, args=(executor,), daemon=True)
+        spinning.start()
+        try:
+            obey_all(node, sys.stdin)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            executor.shutdown()
+            spinning.join()
+            node.destroy_node()
     return 0
 
 

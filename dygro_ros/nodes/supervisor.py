@@ -16,12 +16,11 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import try_shutdown
 from std_msgs.msg import String
 
 from dygro_ros.errors import USER_ERROR_EXIT_CODE, UserError, run_main
 from dygro_ros.nodes.managed import ALIVE_TOPICS, HEARTBEATS, ended_by_signal
+from dygro_ros.nodes.participation import participating
 from dygro_ros.watchdog import AgeLimits, Level, Watchdog
 
 # A node's program may take this long to appear, and a transition, which may build an engine, to finish [s].
@@ -167,27 +166,26 @@ class Supervisor(Node):
 def supervise() -> int:
     """Bring up, watch, take down; return the exit code."""
     ended = ended_by_signal()
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     code = 0
-    node = Supervisor(ended)
-    try:
+    with participating():
+        node = Supervisor(ended)
         try:
-            node.bring_up()
-            dead = node.watch()
-            code = DIED_EXIT_CODE
-            node.get_logger().fatal(
-                f"{dead} has died: no sign of life for {ALIVE.fault_s:g} s; all are taken down"
-            )
-            node.take_down(dead)
-        except UserError as error:
-            code = USER_ERROR_EXIT_CODE
-            node.get_logger().fatal(str(error))
-            node.take_down()
-    except (Ended, ExternalShutdownException):
-        pass  # what came before decides the code
-    finally:
-        node.destroy_node()
-        try_shutdown()
+            try:
+                node.bring_up()
+                dead = node.watch()
+                code = DIED_EXIT_CODE
+                node.get_logger().fatal(
+                    f"{dead} has died: no sign of life for {ALIVE.fault_s:g} s; all are taken down"
+                )
+                node.take_down(dead)
+            except UserError as error:
+                code = USER_ERROR_EXIT_CODE
+                node.get_logger().fatal(str(error))
+                node.take_down()
+        except (Ended, ExternalShutdownException):
+            pass  # what came before decides the code
+        finally:
+            node.destroy_node()
     return code
 
 

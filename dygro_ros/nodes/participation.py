@@ -1,0 +1,27 @@
+"""Taking part in the nodes' middleware, the same way for every process of ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import rclpy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import try_shutdown
+
+from dygro_ros.middleware import middleware_environment
+
+
+@contextmanager
+def participating() -> Iterator[None]:
+    """Set rclpy up while entered: heard on this machine only, unless the environment says otherwise.
+
+    Signals stay Python's: rclpy's handlers would end the middleware before the arms have come to rest.
+    """
+    os.environ.update(middleware_environment(os.environ))
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        yield
+    finally:
+        try_shutdown()

@@ -1,0 +1,30 @@
+"""The starter as a program: what it leaves running when it is told to end."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="the ros extra is for Linux on x86-64")
+
+from nodes_fixtures import ROOT, WAIT_S, Onlooker, settings
+
+pytestmark = pytest.mark.usefixtures("own_domain")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_being_told_to_end_brings_the_arms_to_rest_and_leaves_no_node(
+    node_bundle: Path, onlooker: Onlooker, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "dygro_ros.start", "--robot", "sim"]
+    for node, values in settings(node_bundle).items():
+        command += [f"--set={node}.{name}={value}" for name, value in values.items()]
+    starter = subprocess.Popen([*command, "--bundle", str(node_bundle)], cwd=ROOT)
+    onlooker.until(lambda: onlooker.mode == "holding")
+    nodes = Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text().split()
+    starter.send_signal(number)
+    onlooker.until(lambda: onlooker.mode == "stopped: the arm bridge was deactivated")
+    assert starter.wait(WAIT_S) == 0
+    assert len(nodes) == 4 and not [pid for pid in nodes if Path("/proc", pid).exists()]
