@@ -21,6 +21,7 @@ from std_msgs.msg import String
 from dygro_ros.errors import USER_ERROR_EXIT_CODE, UserError, run_main
 from dygro_ros.nodes.managed import ALIVE_TOPICS, HEARTBEATS, ended_by_signal
 from dygro_ros.nodes.participation import participating
+from dygro_ros.nodes.topic_check import TopicCheck
 from dygro_ros.watchdog import AgeLimits, Level, Watchdog
 
 # A node's program may take this long to appear, and a transition, which may build an engine, to finish [s].
@@ -31,6 +32,8 @@ ANSWERS_S = 5.0
 ALIVE = AgeLimits(0.1, 0.3, 0.5)
 STOOD_STILL_S = 0.25
 REASON_S = 1.5
+# Time between looks at one topic each [s].
+TOPIC_PERIOD_S = 0.2
 DIED_EXIT_CODE = 1
 GOALS = {State.PRIMARY_STATE_INACTIVE: "configured or inactive", State.PRIMARY_STATE_ACTIVE: "active"}
 
@@ -56,6 +59,8 @@ class Supervisor(Node):
         self._reasons: dict[str, str] = {}
         self._up: list[str] = []
         self._watchdog: Watchdog | None = None
+        self._topics = TopicCheck(self, self.names)
+        self.create_timer(TOPIC_PERIOD_S, self._look_at_a_topic)
         self._changes = {name: self.create_client(ChangeState, f"{name}/change_state") for name in self.names}
         self._states = {name: self.create_client(GetState, f"{name}/get_state") for name in self.names}
         for name in self.names:
@@ -152,6 +157,10 @@ class Supervisor(Node):
         if self._ended():
             raise Ended
         rclpy.spin_once(self, timeout_sec=0.05)
+
+    def _look_at_a_topic(self) -> None:
+        for sentence in self._topics.look():
+            self.get_logger().warning(sentence)
 
     def _on_alive(self, message: String) -> None:
         if self._watchdog is not None and message.data in self.names:
