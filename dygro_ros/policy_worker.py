@@ -38,7 +38,38 @@ class Answer:
     age_s: float
     """Time since the picture was taken [s], as far as both clocks are one."""
     waited_s: float
-    """Part of it in which the picture was here, but not yet the joints of its moment, or its turn [s]."""
+    """Part of it in which the picture was here, but not yet the joints of its moment [s]."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The newest picture of each camera."""
+
+    stamps_ns: tuple[int, ...]
+    pictures: list[NDArray[np.uint8]]
+    arrived_s: float
+
+    @property
+    def stamp_ns(self) -> int:
+        return min(self.stamps_ns)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Pictures as the graph takes them, (V, H, W, 3)."""
+
+    seen: _Seen
+    images: NDArray[np.uint8]
+    took_s: float
+
+
+@dataclass(frozen=True)
+class _Joints:
+    """Measured joints, (14,) joint units."""
+
+    stamp_ns: int
+    joints: NDArray[np.float32]
+    arrived_s: float
 
 
 class PolicyWorker:
@@ -81,7 +112,7 @@ class PolicyWorker:
         self._answer, self._fault = answer, fault
         self._clock, self._wall_ns = clock, wall_ns
         self._pictures: list[tuple[int, NDArray[np.uint8]] | None] = [None] * len(cameras)
-        self._joints: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=JOINTS_KEPT)
+        self._joints: deque[_Joints] = deque(maxlen=JOINTS_KEPT)
         self._answered_ns = 0
         self._seen_s = 0.0
         self._again = False
@@ -135,59 +166,83 @@ class PolicyWorker:
     def measure(self, stamp_ns: int, joints: NDArray[np.float32]) -> None:
         """Take measured joints, (14,) joint units."""
         with self._changed:
-            if self._joints and stamp_ns < self._joints[-1][0]:
+            if self._joints and stamp_ns < self._joints[-1].stamp_ns:
                 self._joints.clear()  # another clock, or one that has jumped back
-            self._joints.append((stamp_ns, joints))
+            self._joints.append(_Joints(stamp_ns, joints, self._clock()))
             self._changed.notify_all()
 
     def _work(self) -> None:
+        prepared: _Prepared | None = None
         while True:
             with self._changed:
-                while self._running and (observation := self._due()) is None:
+                while self._running and (todo := self._todo(prepared)) is None:
                     self._changed.wait()
-                if not self._running or observation is None:
+                if not self._running or todo is None:
                     return
-                stamp_ns, pictures, joints, instruction = observation
-                self._answered_ns, self._again = stamp_ns, False
-                begun_s = self._clock()
-                waited_s = begun_s - self._seen_s
+                instruction = self._instruction
             try:
-                images = np.stack([f.fit(p) for f, p in zip(self._fitters, pictures, strict=True)])
-                prepare_s = self._clock() - begun_s
-                output = self._policy.infer(images, instruction, joints)
+                if isinstance(todo, _Seen):
+                    prepared = self._prepare(todo)
+                    continue
+                assert prepared is not None
+                output = self._policy.infer(prepared.images, instruction, todo.joints)
             except UserError as error:
                 self._fault(str(error))
                 continue
+            stamp_ns = prepared.seen.stamp_ns
             age_s = 1e-9 * (self._wall_ns() - stamp_ns)
             self._pacing.answered(age_s)
-            self._answer(Answer(stamp_ns, output, prepare_s, age_s, waited_s))
+            waited_s = max(todo.arrived_s - prepared.seen.arrived_s, 0.0)
+            self._answer(Answer(stamp_ns, output, prepared.took_s, age_s, waited_s))
 
-    def _due(self) -> tuple[int, list[NDArray[np.uint8]], NDArray[np.float32], str] | None:
-        """Return the observation to answer now, None while there is none."""
+    def _todo(self, prepared: _Prepared | None) -> _Seen | _Joints | None:
+        """Return the pictures to prepare, or the joints with which to answer those that are prepared.
+
+        Joints come a little later than the picture of their moment; it is cropped and resized meanwhile.
+        """
+        seen = self._due()
+        if seen is None:
+            return None
+        if prepared is not None and prepared.seen.stamps_ns == seen.stamps_ns:
+            joints = self._joints_at(seen.stamp_ns)
+            if joints is not None:
+                self._done(seen)
+            return joints
+        return seen
+
+    def _done(self, seen: _Seen) -> None:
+        self._answered_ns, self._again = seen.stamp_ns, False
+
+    def _prepare(self, seen: _Seen) -> _Prepared:
+        begun_s = self._clock()
+        try:
+            images = np.stack([f.fit(p) for f, p in zip(self._fitters, seen.pictures, strict=True)])
+        except UserError:
+            with self._changed:
+                self._done(seen)
+            raise
+        return _Prepared(seen, images, self._clock() - begun_s)
+
+    def _due(self) -> _Seen | None:
+        """Return the pictures to answer now, None while there are none."""
         pictures = [picture for picture in self._pictures if picture is not None]
-        if len(pictures) < len(self._pictures) or not self._joints or not self._instruction:
+        if len(pictures) < len(self._pictures) or not self._instruction:
             return None
-        stamp_ns = min(stamp for stamp, _ in pictures)
+        seen = _Seen(tuple(stamp for stamp, _ in pictures), [p for _, p in pictures], self._seen_s)
         # Either way round: stamps are of the wall clock, which may jump.
-        waited = self._again or abs(stamp_ns - self._answered_ns) >= 1e9 * self._pacing.interval_s
-        if stamp_ns == self._answered_ns or not waited:
-            return None
-        joints = self._joints_at(stamp_ns)
-        if joints is None:
-            return None
-        return stamp_ns, [picture for _, picture in pictures], joints, self._instruction
+        waited = self._again or abs(seen.stamp_ns - self._answered_ns) >= 1e9 * self._pacing.interval_s
+        return seen if waited and seen.stamp_ns != self._answered_ns else None
 
-    def _joints_at(self, stamp_ns: int) -> NDArray[np.float32] | None:
+    def _joints_at(self, stamp_ns: int) -> _Joints | None:
         """Return the joints at the moment of a picture, None until they are known.
 
         The chunk is relative to them: at 2 rad/s, those of 10 ms before would shift it by 0.02 rad.
         """
-        after = next((entry for entry in self._joints if entry[0] >= stamp_ns), None)
-        if after is None or after[0] - stamp_ns > APART_NS:
+        after = next((entry for entry in self._joints if entry.stamp_ns >= stamp_ns), None)
+        if after is None or after.stamp_ns - stamp_ns > APART_NS:
             return None
-        before = next((entry for entry in reversed(self._joints) if entry[0] < stamp_ns), None)
-        if before is None or stamp_ns - before[0] > APART_NS:
-            return after[1]
-        share = np.float32((stamp_ns - before[0]) / (after[0] - before[0]))
-        between: NDArray[np.float32] = before[1] + share * (after[1] - before[1])
-        return between
+        before = next((entry for entry in reversed(self._joints) if entry.stamp_ns < stamp_ns), None)
+        if before is None or stamp_ns - before.stamp_ns > APART_NS:
+            return after
+        share = np.float32((stamp_ns - before.stamp_ns) / (after.stamp_ns - before.stamp_ns))
+        return _Joints(stamp_ns, before.joints + share * (after.joints - before.joints), after.arrived_s)
