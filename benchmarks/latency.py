@@ -15,7 +15,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -190,16 +189,12 @@ class Robot(Node):
         # Made once, as a driver fills its own buffer; what it costs to make one is the driver's.
         self._messages = [image_message(picture, 0, "head_camera") for picture in pictures()]
         self._number = 0
-        self._came_ns: dict[str, tuple[int, int]] = {}
-        self.age_s: dict[int, float] = {}
+        self.age_s: list[float] = []
         self.ready_s: list[float] = []
         self.inside_s: list[float] = []
         self.waited_s: list[float] = []
         self.late = ""
-        for name in ("chunk", "base_chunk"):
-            self.create_subscription(
-                JointTrajectory, f"dygro/{name}", partial(self._on_chunk, name), RELIABLE
-            )
+        self.create_subscription(JointTrajectory, "dygro/chunk", self._on_chunk, RELIABLE)
         self.create_subscription(Float32MultiArray, "dygro/latency", self._on_latency, RELIABLE)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
@@ -218,12 +213,10 @@ class Robot(Node):
             self._image.publish(message)
         self._number += 1
 
-    def _on_chunk(self, name: str, message: JointTrajectory) -> None:
+    def _on_chunk(self, message: JointTrajectory) -> None:
         chunk_of(message, self._period_s)
         stamp_ns = to_ns(message.header.stamp)
-        self._came_ns[name] = (stamp_ns, self.get_clock().now().nanoseconds)
-        if len(self._came_ns) == 2 and len({stamp for stamp, _ in self._came_ns.values()}) == 1:
-            self.age_s[stamp_ns] = 1e-9 * (max(at for _, at in self._came_ns.values()) - stamp_ns)
+        self.age_s.append(1e-9 * (self.get_clock().now().nanoseconds - stamp_ns))
 
     def _on_latency(self, message: Float32MultiArray) -> None:
         # Sent right after the chunk of the same answer.
@@ -257,13 +250,9 @@ def through_the_nodes(bundle: Path, seconds: float, pacing: dict[str, float]) ->
             loop.stop()
             robot.destroy_node()
     count = min(len(robot.inside_s), len(robot.age_s))
-    ages_s = list(robot.age_s.values())[-count:]
     before, out = [], []
-    for age_s, ready_s, inside_s, waited_s in zip(
-        ages_s,
-        *(values[-count:] for values in (robot.ready_s, robot.inside_s, robot.waited_s)),
-        strict=True,
-    ):
+    columns = (robot.age_s, robot.ready_s, robot.inside_s, robot.waited_s)
+    for age_s, ready_s, inside_s, waited_s in zip(*(values[-count:] for values in columns), strict=True):
         before.append(ready_s - inside_s - waited_s)
         out.append(age_s - ready_s)
     say("nodes: inside the graph", robot.inside_s[WARM:])

@@ -8,6 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from dygro_ros.real_time import ask_for_priority
+
 # Another thread may keep Python's lock this long [s]; the default of 5 ms would be most of a period.
 SWITCH_INTERVAL_S = 0.0005
 LATENESS_KEPT = 4096
@@ -25,6 +27,7 @@ class ControlLoop:
         period_s: float,
         *,
         finish: Callable[[], None] | None = None,
+        priority: int = 0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -34,11 +37,16 @@ class ControlLoop:
             tick: Called in the loop's own thread with the time [s]; an exception ends the loop.
             period_s: Time between two calls [s].
             finish: Called in the loop's own thread when it ends.
+            priority: Real-time priority of the loop's own thread, 1 to 99; 0: none.
             clock: Monotonic clock [s].
             sleep: Waits a number of seconds.
         """
         self._tick, self._period_s = tick, period_s
         self._finish, self._clock, self._sleep = finish, clock, sleep
+        self._priority = priority
+        self.scheduling = ""
+        """What the loop's thread runs with, as `ask_for_priority` says; empty before `start`."""
+        self._begun = threading.Event()
         self._lateness_s: deque[float] = deque(maxlen=LATENESS_KEPT)
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
@@ -47,8 +55,10 @@ class ControlLoop:
         """Begin, in a thread."""
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
         self._ends.clear()
-        self._thread = threading.Thread(target=self.run, name="control", daemon=True)
+        self._begun.clear()
+        self._thread = threading.Thread(target=self._run_with_priority, name="control", daemon=True)
         self._thread.start()
+        self._begun.wait()
 
     def stop(self) -> None:
         """End after the call at hand."""
@@ -65,6 +75,11 @@ class ControlLoop:
     def lateness_s(self) -> list[float]:
         """Return how late the last calls came [s]."""
         return list(self._lateness_s)
+
+    def _run_with_priority(self) -> None:
+        self.scheduling = ask_for_priority(self._priority)
+        self._begun.set()
+        self.run()
 
     def run(self) -> None:
         """Call until `stop`, in this thread."""

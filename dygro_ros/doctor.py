@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -31,11 +30,14 @@ from dygro_ros.cameras.realsense import describe, librealsense
 from dygro_ros.control_loop import ControlLoop
 from dygro_ros.errors import DependencyError, UserError, run_main
 from dygro_ros.inference import ENGINE, PROVIDERS, OnnxPolicy, Provider, probe
+from dygro_ros.real_time import ORDINARY
 from dygro_ros.robot_profile import RobotProfile, read_profile
 
 # Distributions whose own packages are compiled against numpy 1.
 NUMPY_1_DISTRIBUTIONS = ("humble", "jazzy", "kilted")
 JITTER_RATE_HZ, JITTER_S, JITTER_BAR_S = 100.0, 2.0, 0.002
+# That of our profiles.
+REALTIME_PRIORITY = 40
 ANSWERS, COMMAND_S = 50, 5.0
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
@@ -174,25 +176,22 @@ def look_at_clock(find: Callable[[str], str | None] = shutil.which) -> Iterator[
 
 
 def look_at_scheduling(
-    priority: int | None = None, governor: Path = GOVERNOR, lateness_s: Sequence[float] | None = None
+    governor: Path = GOVERNOR, loop: Callable[[], tuple[str, Sequence[float]]] | None = None
 ) -> Iterator[Finding]:
     """Real-time rights, the processor's governor, and how late a control loop is called here and now."""
-    if priority is None:
-        priority = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
-    if priority:
-        yield Finding(Level.OK, f"real-time priority up to {priority} is allowed")
-    else:
+    scheduling, lateness_s = (loop or _run_a_loop)()
+    if scheduling.startswith(ORDINARY):
         yield Finding(
             Level.NOTE,
-            "no real-time priority is allowed",
+            f"a control loop's thread is {scheduling.partition(',')[0]}",
             "add '@realtime - rtprio 90' to /etc/security/limits.d/, and yourself to the group",
         )
+    else:
+        yield Finding(Level.OK, f"a control loop runs with {scheduling}")
     if governor.is_file() and (kept := governor.read_text().strip()) != "performance":
         yield Finding(
             Level.NOTE, f"the processor's governor is {kept}", "sudo cpupower frequency-set -g performance"
         )
-    if lateness_s is None:
-        lateness_s = _lateness_s()
     p99_s = float(np.percentile(lateness_s, 99))
     late = p99_s > JITTER_BAR_S
     yield Finding(
@@ -257,12 +256,12 @@ def _answer_of(query: list[str]) -> subprocess.CompletedProcess[str] | None:
         return None
 
 
-def _lateness_s() -> list[float]:
-    loop = ControlLoop(lambda now_s: None, 1 / JITTER_RATE_HZ)
+def _run_a_loop() -> tuple[str, list[float]]:
+    loop = ControlLoop(lambda now_s: None, 1 / JITTER_RATE_HZ, priority=REALTIME_PRIORITY)
     loop.start()
     time.sleep(JITTER_S)
     loop.stop()
-    return loop.lateness_s()
+    return loop.scheduling, loop.lateness_s()
 
 
 def doctor(arguments: Sequence[str] | None = None) -> int:

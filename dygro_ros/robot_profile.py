@@ -179,6 +179,8 @@ class BridgeParameters(Section):
 
     control_rate_hz: Annotated[float, Field(ge=50, le=1000)]
     """Commands a second."""
+    realtime_priority: Annotated[int, Field(ge=0, le=98)]
+    """Real-time priority of the control loop (SCHED_FIFO), where the system permits it; 0: none."""
     action_rate_hz: Positive
     """Actions a second of the chunks it takes."""
     driver: Literal["joint_state", "joint_trajectory"]

@@ -93,7 +93,12 @@ class Runtime:
             clock=clock,
             wall_ns=wall_ns,
         )
-        self.loop = ControlLoop(self._tick, 1 / profile.arm_bridge.control_rate_hz, clock=clock)
+        self.loop = ControlLoop(
+            self._tick,
+            1 / profile.arm_bridge.control_rate_hz,
+            priority=profile.arm_bridge.realtime_priority,
+            clock=clock,
+        )
         self._ends = threading.Event()
         self._camera_thread: threading.Thread | None = None
 
@@ -109,6 +114,7 @@ class Runtime:
         self._camera_thread.start()
         self._worker.start()
         self.loop.start()
+        _LOG.info("control loop: scheduling %s", self.loop.scheduling)
 
     def stop(self) -> None:
         """Send no more commands, and close the camera."""

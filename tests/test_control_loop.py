@@ -1,5 +1,7 @@
 """The control loop: on the grid of its period, whatever a call takes; nothing waits in real time here."""
 
+import os
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -70,3 +72,29 @@ def test_a_loop_in_a_thread_starts_and_stops() -> None:
     assert loop.running
     loop.stop()
     assert not loop.running
+
+
+@pytest.mark.parametrize(
+    ("priority", "permitted", "scheduling"),
+    [
+        (0, True, "ordinary"),
+        (40, True, "SCHED_FIFO 40"),
+        (40, False, "ordinary: real-time priority 40 is not permitted, dygro-doctor tells how it can be"),
+    ],
+)
+def test_the_loops_own_thread_asks_for_its_priority_and_says_what_it_got(
+    monkeypatch: pytest.MonkeyPatch, priority: int, permitted: bool, scheduling: str
+) -> None:
+    asked: list[tuple[str, int, int]] = []
+
+    def set_scheduler(which: int, policy: int, parameters: os.sched_param) -> None:
+        asked.append((threading.current_thread().name, policy, parameters.sched_priority))
+        if not permitted:
+            raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", set_scheduler)
+    loop = ControlLoop(lambda now_s: None, 0.01, priority=priority)
+    loop.start()
+    assert loop.scheduling == scheduling
+    loop.stop()
+    assert asked == ([("control", os.SCHED_FIFO, 40)] if priority else [])

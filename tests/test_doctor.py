@@ -111,10 +111,13 @@ def test_gpu_and_clock_are_read_off_their_programs(tmp_path: Path) -> None:
 def test_a_late_loop_and_a_saving_governor_are_noted(tmp_path: Path) -> None:
     governor = tmp_path / "governor"
     governor.write_text("powersave\n")
-    rights, saving, late = doctor.look_at_scheduling(0, governor, [0.0, 0.004])
+    refused = "ordinary: real-time priority 40 is not permitted, dygro-doctor tells how it can be"
+    rights, saving, late = doctor.look_at_scheduling(governor, lambda: (refused, [0.0, 0.004]))
+    assert rights.what == "a control loop's thread is ordinary: real-time priority 40 is not permitted"
     assert levels([rights, saving, late]) == [Level.NOTE] * 3
     assert "powersave" in saving.what and "late by 3.96 ms" in late.what
-    assert levels(list(doctor.look_at_scheduling(90, tmp_path / "none", [1e-4]))) == [Level.OK, Level.OK]
+    well = list(doctor.look_at_scheduling(tmp_path / "none", lambda: ("SCHED_FIFO 40", [1e-4])))
+    assert levels(well) == [Level.OK, Level.OK] and "SCHED_FIFO 40" in well[0].what
 
 
 def test_a_bundle_is_run_as_the_robot_would(tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from dygro_ros.nodes.messages import (
     picture_of,
     to_ns,
     to_stamp,
+    trajectory_message,
 )
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 CHUNK = np.random.default_rng(1).normal(size=(10, 3)).astype(np.float32)
+BASE_CHUNK = CHUNK + np.float32(1.0)
 NAMES = ("a", "b", "c")
 STAMP_NS = 1_234_567_890_123_456_789
 
@@ -56,18 +58,24 @@ def test_an_image_that_does_not_fit_is_refused(message: Image, words: str) -> No
 
 
 def test_chunks_come_back_as_they_are() -> None:
-    message = chunk_message(CHUNK, NAMES, STAMP_NS, 0.04)
-    assert tuple(message.joint_names) == NAMES and to_ns(message.header.stamp) == STAMP_NS
-    assert np.array_equal(chunk_of(message, 0.04), CHUNK.astype(np.float64))
+    message = chunk_message(CHUNK, BASE_CHUNK, NAMES, STAMP_NS, 0.04)
+    assert list(message.joint_names) == ["a", "b", "c", "base/a", "base/b", "base/c"]
+    assert to_ns(message.header.stamp) == STAMP_NS
+    names, chunk, base_chunk = chunk_of(message, 0.04)
+    assert names == NAMES
+    assert np.array_equal(chunk, CHUNK.astype(np.float64))
+    assert np.array_equal(base_chunk, BASE_CHUNK.astype(np.float64))
 
 
 def test_a_chunk_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UserError, match=r"actions must be 0\.02 s apart, but action 1 begins at 0\.04 s"):
-        chunk_of(chunk_message(CHUNK, NAMES, STAMP_NS, 0.04), 0.02)
-    with pytest.raises(UserError, match="point 0 must have 2 positions, got 3"):
-        chunk_of(chunk_message(CHUNK, NAMES[:2], STAMP_NS, 0.04), 0.04)
+        chunk_of(chunk_message(CHUNK, BASE_CHUNK, NAMES, STAMP_NS, 0.04), 0.02)
+    with pytest.raises(UserError, match="point 0 must have 4 positions, got 6"):
+        chunk_of(chunk_message(CHUNK, BASE_CHUNK, NAMES[:2], STAMP_NS, 0.04), 0.04)
     with pytest.raises(UserError, match="one point or more, got none"):
-        chunk_of(chunk_message(CHUNK[:0], NAMES, STAMP_NS, 0.04), 0.04)
+        chunk_of(chunk_message(CHUNK[:0], BASE_CHUNK[:0], NAMES, STAMP_NS, 0.04), 0.04)
+    with pytest.raises(UserError, match="expected a, base/a; got a, b, c"):
+        chunk_of(trajectory_message(CHUNK, NAMES, STAMP_NS, 0.04), 0.04)
 
 
 def test_joint_states_hold_what_they_were_given() -> None:

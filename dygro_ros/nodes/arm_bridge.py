@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import String
@@ -41,7 +40,7 @@ from dygro_ros.nodes.managed import (
     ManagedNode,
     spin,
 )
-from dygro_ros.nodes.messages import chunk_message, chunk_of, joint_state, to_ns
+from dygro_ros.nodes.messages import chunk_of, joint_state, to_ns, trajectory_message
 from dygro_ros.observation_times import ObservationTimes
 from dygro_ros.robot_profile import SIDE_SIZE, BridgeParameters
 from dygro_ros.watchdog import Level
@@ -85,7 +84,6 @@ class ArmBridge(ManagedNode):
         self._profile = parameters
         self._controller = ArmController(parameters.controller(), time.monotonic())
         self._observed = ObservationTimes()
-        self._waiting: dict[str, tuple[int, tuple[str, ...], NDArray[np.float64]]] = {}
         self._last_stamp: dict[str, int] = {}
         self._measured_ns: dict[str, int] = {}
         self._said = ("", "")
@@ -103,24 +101,21 @@ class ArmBridge(ManagedNode):
                 self.create_subscription(CameraInfo, topic, partial(self._on_camera, camera), NEWEST)
             )
         self._made += [
-            self.create_subscription(
-                JointTrajectory, "dygro/chunk", partial(self._on_chunk, "chunk"), RELIABLE
-            ),
-            self.create_subscription(
-                JointTrajectory, "dygro/base_chunk", partial(self._on_chunk, "base chunk"), RELIABLE
-            ),
+            self.create_subscription(JointTrajectory, "dygro/chunk", self._on_chunk, RELIABLE),
             self.create_subscription(
                 String, ALIVE_TOPICS + POLICY, partial(self._heard, "policy"), HEARTBEATS
             ),
             self.create_subscription(String, "dygro/operator", partial(self._heard, "operator"), NEWEST),
             self.create_subscription(String, "dygro/stop", self._on_stop, LATCHED),
         ]
-        self._loop = ControlLoop(self._tick, 1 / parameters.control_rate_hz)
+        priority = parameters.realtime_priority
+        self._loop = ControlLoop(self._tick, 1 / parameters.control_rate_hz, priority=priority)
 
     def begin(self) -> None:
         """Send commands from now on: to hold, until asked to run."""
         assert self._loop is not None
         self._loop.start()
+        self.get_logger().info(f"control loop: scheduling {self._loop.scheduling}")
 
     def end(self) -> None:
         """Let the arms come to rest, and send no more."""
@@ -150,7 +145,8 @@ class ArmBridge(ManagedNode):
             return OK, "not configured", {}
         with self._lock:
             controller, now_s = self._controller, time.monotonic()
-            values: dict[str, object] = {"mode": controller.mode.value, **self._counts}
+            values: dict[str, object] = {"mode": controller.mode.value, "scheduling": self._loop.scheduling}
+            values |= self._counts
             for source in controller.config.ages:
                 values[f"age of {source} [ms]"] = round(1e3 * controller.watchdog.age_s(source, now_s))
             values["residual"] = controller.schedule.residual
@@ -188,7 +184,7 @@ class ArmBridge(ManagedNode):
             return joint_state(names, values, stamp_ns)
         # One point, reached after one period: the controller's own interpolation fills the time between.
         period_s = 1 / self._profile.control_rate_hz
-        message = chunk_message(np.array([values]), names, 0, period_s)
+        message = trajectory_message(np.array([values]), names, 0, period_s)
         message.points[0].time_from_start.nanosec = round(period_s * 1e9)
         return message
 
@@ -249,42 +245,22 @@ class ArmBridge(ManagedNode):
             if self._controller is not None and source in self._controller.config.ages:
                 self._controller.heard(source, time.monotonic())
 
-    def _on_chunk(self, what: str, message: JointTrajectory) -> None:
-        try:
-            chunk = chunk_of(message, 1 / self._profile.action_rate_hz)
-        except UserError as error:
-            self._complain(f"{what}: {error}")
-            return
-        self._waiting[what] = (to_ns(message.header.stamp), tuple(message.joint_names), chunk)
-        whole, base = self._waiting.get("chunk"), self._waiting.get("base chunk")
-        if whole is None or base is None or whole[0] != base[0]:
-            return
-        self._offer(*whole, base)
-
-    def _offer(
-        self,
-        stamp_ns: int,
-        names: tuple[str, ...],
-        chunk: NDArray[np.float64],
-        base: tuple[int, tuple[str, ...], NDArray[np.float64]],
-    ) -> None:
-        observed_s = self._observed.taken_s(stamp_ns)
+    def _on_chunk(self, message: JointTrajectory) -> None:
+        observed_s = self._observed.taken_s(to_ns(message.header.stamp))
         if observed_s is None:
             self._count("chunks of unknown pictures")
             return
-        if names != base[1]:
-            self._complain("chunk and base chunk must name their joints in one order")
+        # What the loop is slower than the cell's is as if the picture had been taken earlier.
+        observed_s -= self._profile.loop_delay_s
+        try:
+            names, chunk, base_chunk = chunk_of(message, 1 / self._profile.action_rate_hz)
+            with self._lock:
+                if self._controller is None:
+                    return
+                verdict = self._controller.offer(names, chunk, base_chunk, observed_s, time.monotonic())
+        except UserError as error:
+            self._complain(str(error))
             return
-        with self._lock:
-            if self._controller is None:
-                return
-            try:
-                # What the loop is slower than the cell's is as if the picture had been taken earlier.
-                observed_s -= self._profile.loop_delay_s
-                verdict = self._controller.offer(names, chunk, base[2], observed_s, time.monotonic())
-            except UserError as error:
-                self._complain(str(error))
-                return
         self._count(f"chunks {verdict.value}")
         self._ages_s.append(time.monotonic() - observed_s)
         if verdict is Verdict.ACCEPTED:

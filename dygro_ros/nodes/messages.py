@@ -17,6 +17,8 @@ from dygro_ros.picture import picture_from
 
 # Times of a chunk's points may differ from even steps by this much [s].
 STEP_TOLERANCE_S = 1e-4
+# Before the names of the joints in the base policy's columns of a chunk.
+BASE = "base/"
 
 
 def to_ns(stamp: Time | Duration) -> int:
@@ -58,38 +60,65 @@ def depth_message(depth: NDArray[np.uint16], stamp_ns: int, frame: str) -> Image
     return message
 
 
-def chunk_message(
-    chunk: NDArray[np.floating], names: Sequence[str], stamp_ns: int, period_s: float
+def trajectory_message(
+    positions: NDArray[np.floating], names: Sequence[str], stamp_ns: int, period_s: float
 ) -> JointTrajectory:
-    """Return a chunk, (h, N) joint units, as a trajectory that begins at its observation's stamp."""
+    """Return positions, (h, N), as a trajectory that begins at its stamp, one point each period."""
     message = JointTrajectory(joint_names=list(names))
     message.header.stamp = to_stamp(stamp_ns)
-    for step, action in enumerate(chunk.astype(np.float64)):
+    for step, position in enumerate(positions.astype(np.float64)):
         begins_ns = round(step * period_s * 1e9)
-        point = JointTrajectoryPoint(positions=array.array("d", action))
+        point = JointTrajectoryPoint(positions=array.array("d", position))
         point.time_from_start = Duration(sec=begins_ns // 10**9, nanosec=begins_ns % 10**9)
         message.points.append(point)
     return message
 
 
-def chunk_of(message: JointTrajectory, period_s: float) -> NDArray[np.float64]:
-    """Return a trajectory's chunk, (h, N), columns in the order of its names.
+def chunk_message(
+    chunk: NDArray[np.floating],
+    base_chunk: NDArray[np.floating],
+    names: Sequence[str],
+    stamp_ns: int,
+    period_s: float,
+) -> JointTrajectory:
+    """Return a chunk and the same without residual, (h, N) joint units each, as one trajectory.
+
+    It begins at its observation's stamp. Both travel together because neither is of use without the other:
+    the base policy's columns follow, each named as its joint with `base/` before it.
+    """
+    both = np.hstack([chunk, base_chunk])
+    return trajectory_message(both, [*names, *(BASE + name for name in names)], stamp_ns, period_s)
+
+
+def chunk_of(
+    message: JointTrajectory, period_s: float
+) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.float64]]:
+    """Return a trajectory's joint names, chunk and base chunk, (h, N) each, columns in the names' order.
 
     Raises:
-        UserError: No points, points of different lengths, or times that are not even steps of `period_s`.
+        UserError: No points, points of different lengths, times that are not even steps of `period_s`, or
+            joints without the base policy's columns after them.
     """
     if not message.points:
         raise UserError("expected a chunk of one point or more, got none")
-    names = len(message.joint_names)
+    columns = len(message.joint_names)
+    names = tuple(message.joint_names[: columns // 2])
+    if tuple(message.joint_names[columns // 2 :]) != tuple(BASE + name for name in names):
+        expected = ", ".join([*names, *(BASE + name for name in names)])
+        raise UserError(
+            f"a chunk must name its joints, then the same with {BASE} before them: expected {expected}; "
+            f"got {', '.join(message.joint_names)}"
+        )
     for step, point in enumerate(message.points):
-        if len(point.positions) != names:
-            raise UserError(f"point {step} must have {names} positions, got {len(point.positions)}")
+        if len(point.positions) != columns:
+            raise UserError(f"point {step} must have {columns} positions, got {len(point.positions)}")
         begins_s = to_ns(point.time_from_start) * 1e-9
         if abs(begins_s - step * period_s) > STEP_TOLERANCE_S:
             raise UserError(
                 f"a chunk's actions must be {period_s:g} s apart, but action {step} begins at {begins_s:g} s"
             )
-    return np.array([point.positions for point in message.points], dtype=np.float64)
+    both = np.array([point.positions for point in message.points], dtype=np.float64)
+    return names, both[:, : len(names)], both[:, len(names) :]
 
 
 def joint_state(names: Sequence[str], positions: Sequence[float], stamp_ns: int) -> JointState:

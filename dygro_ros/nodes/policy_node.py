@@ -44,7 +44,6 @@ class PolicyNode(ManagedNode):
         self._made: list[Any] = []
         self.add_on_set_parameters_callback(self._on_parameters)
         self._chunk = self.create_publisher(JointTrajectory, "dygro/chunk", RELIABLE)
-        self._base_chunk = self.create_publisher(JointTrajectory, "dygro/base_chunk", RELIABLE)
         self._gates = self.create_publisher(Float32MultiArray, "dygro/gates", RELIABLE)
         self._saturation = self.create_publisher(Float32MultiArray, "dygro/saturation", RELIABLE)
         self._latency = self.create_publisher(Float32MultiArray, "dygro/latency", RELIABLE)
@@ -178,8 +177,9 @@ class PolicyNode(ManagedNode):
     def _publish(self, answer: Answer) -> None:
         """Send one answer; called in the worker's thread."""
         output = answer.output
-        for publisher, chunk in ((self._chunk, output.chunk), (self._base_chunk, output.base_chunk)):
-            publisher.publish(chunk_message(chunk, JOINT_NAMES, answer.stamp_ns, self._period_s))
+        self._chunk.publish(
+            chunk_message(output.chunk, output.base_chunk, JOINT_NAMES, answer.stamp_ns, self._period_s)
+        )
         used = np.abs(output.chunk - output.base_chunk).max(axis=0) / self._bound
         self._newest = output.gates, np.minimum(used, 1.0)
         self._gates.publish(Float32MultiArray(data=output.gates.tolist()))

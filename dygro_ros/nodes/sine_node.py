@@ -43,7 +43,6 @@ class SineNode(ManagedNode):
         """Declare the parameters."""
         super().__init__("policy_node", SineParameters)
         self._chunk = self.create_publisher(JointTrajectory, "dygro/chunk", RELIABLE)
-        self._base_chunk = self.create_publisher(JointTrajectory, "dygro/base_chunk", RELIABLE)
         self._centre: NDArray[np.float64] | None = None
         self._begun_ns = 0
         self._images: Subscription | None = None
@@ -84,9 +83,7 @@ class SineNode(ManagedNode):
         chunk = np.tile(self._centre, (CHUNK_LENGTH, 1))
         swing = size * np.sin(2 * np.pi * since_s / self._sine.period_s)
         chunk[:, JOINT_NAMES.index(self._sine.joint)] += swing
-        trajectory = chunk_message(chunk, JOINT_NAMES, stamp_ns, period_s)
-        self._chunk.publish(trajectory)
-        self._base_chunk.publish(trajectory)
+        self._chunk.publish(chunk_message(chunk, chunk, JOINT_NAMES, stamp_ns, period_s))
 
 
 def main() -> None:
