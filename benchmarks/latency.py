@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from dygro_ros.errors import UserError, run_main
 from dygro_ros.graph import SUPERVISOR, SUPERVISOR_MODULE, NodeProcess, overrides_for, processes
 from dygro_ros.inference import ENGINE, PROVIDERS, OnnxPolicy
 from dygro_ros.layout import JOINT_NAMES, SIDES
-from dygro_ros.nodes.managed import NEWEST, RELIABLE
+from dygro_ros.nodes.managed import NEWEST, NO_PUBLISHER_EVENTS, NO_SUBSCRIPTION_EVENTS, RELIABLE
 from dygro_ros.nodes.messages import chunk_of, image_message, joint_state, to_ns
 from dygro_ros.nodes.participation import participating
 from dygro_ros.policy_worker import Answer
@@ -181,11 +182,10 @@ class Robot(Node):
         super().__init__("latency")
         self._period_s = 1 / profile().arm_bridge.action_rate_hz
         self._home = profile().arm_bridge.controller().home
-        self._joints = {
-            side: self.create_publisher(JointState, f"/{side}_arm/joint_states", NEWEST) for side in SIDES
-        }
-        self._image = self.create_publisher(Image, "/head_camera/color/image_raw", NEWEST)
-        self._info = self.create_publisher(CameraInfo, "/head_camera/color/camera_info", NEWEST)
+        sends = partial(self.create_publisher, event_callbacks=NO_PUBLISHER_EVENTS)
+        self._joints = {side: sends(JointState, f"/{side}_arm/joint_states", NEWEST) for side in SIDES}
+        self._image = sends(Image, "/head_camera/color/image_raw", NEWEST)
+        self._info = sends(CameraInfo, "/head_camera/color/camera_info", NEWEST)
         # Made once, as a driver fills its own buffer; what it costs to make one is the driver's.
         self._messages = [image_message(picture, 0, "head_camera") for picture in pictures()]
         self._number = 0
@@ -194,9 +194,10 @@ class Robot(Node):
         self.inside_s: list[float] = []
         self.waited_s: list[float] = []
         self.late = ""
-        self.create_subscription(JointTrajectory, "dygro/chunk", self._on_chunk, RELIABLE)
-        self.create_subscription(Float32MultiArray, "dygro/latency", self._on_latency, RELIABLE)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        hears = partial(self.create_subscription, event_callbacks=NO_SUBSCRIPTION_EVENTS)
+        hears(JointTrajectory, "dygro/chunk", self._on_chunk, RELIABLE)
+        hears(Float32MultiArray, "dygro/latency", self._on_latency, RELIABLE)
+        hears(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def feed(self, now_s: float) -> None:
         """Publish joints, and each fourth time a picture."""
