@@ -42,7 +42,8 @@ LIBRARIES_IT_MAY_IMPORT = {
         "std_srvs",
         "trajectory_msgs",
     },
-    "dygro_ros.evaluation": {"numpy", "pydantic", "scipy"},
+    "dygro_ros.evaluation": {"numpy", "pydantic", "scipy", "yaml"},
+    "dygro_ros.evaluation.plots": {"numpy", "matplotlib"},
     "models": {"numpy", "torch"},
 }
 SERIALISERS_THAT_RUN_CODE = {

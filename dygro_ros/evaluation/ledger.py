@@ -57,12 +57,24 @@ class JsonLinesLedger:
         return records
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record and wait until it is on the disk; NaN and infinity are refused (ValueError)."""
+        """Add one record and wait until it is on the disk.
+
+        Raises:
+            ValueError: A value is NaN or infinite.
+            DataError: The disk is full or fails; nothing of the record was kept.
+        """
         line = json.dumps(dict(record), allow_nan=False, separators=(",", ":")) + "\n"
-        rest = line.encode("utf-8")
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-        os.fsync(self._descriptor)
+        rest, whole = line.encode("utf-8"), os.fstat(self._descriptor).st_size
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+            os.fsync(self._descriptor)
+        except OSError as error:
+            # Half a line in the middle would make the ledger unreadable once there is room again.
+            os.ftruncate(self._descriptor, whole)
+            raise DataError(
+                f"{self.path} cannot be written: {error.strerror}; nothing was recorded"
+            ) from error
         self.records.append(json.loads(line))
 
     def close(self) -> None:

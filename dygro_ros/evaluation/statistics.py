@@ -75,6 +75,23 @@ def _table(successes: int, trials: int, other_successes: int, other_trials: int)
     return [[successes, other_successes], [trials - successes, other_trials - other_successes]]
 
 
+def newcombe_interval(
+    successes: int, trials: int, other_successes: int, other_trials: int, confidence: float = CONFIDENCE
+) -> Interval:
+    """Return Newcombe's interval of the difference of two independent success rates (1998, method 10).
+
+    It joins the Wilson intervals of both, and so keeps within [-1, 1] and its width where a rate is 0 or 1.
+    """
+    rate, other = successes / trials, other_successes / other_trials
+    ours = wilson_interval(successes, trials, confidence)
+    theirs = wilson_interval(other_successes, other_trials, confidence)
+    difference = rate - other
+    return Interval(
+        difference - math.hypot(rate - ours.low, theirs.high - other),
+        difference + math.hypot(ours.high - rate, other - theirs.low),
+    )
+
+
 def mcnemar_p_value(gained: int, lost: int) -> float:
     """Return McNemar's exact two-sided p-value from the episodes on which two policies disagree."""
     if gained < 0 or lost < 0:
