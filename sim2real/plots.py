@@ -5,41 +5,24 @@ Knows numbers and looks; reads no file.
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-matplotlib.rcParams.update(
-    {
-        "font.family": "DejaVu Sans",
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": "#8a8f98",
-        "axes.titlesize": 10,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "xtick.color": "#44474d",
-        "ytick.color": "#44474d",
-        "svg.hashsalt": "dygro_ros",
-    }
+from dygro_ros.evaluation.figures import (
+    BASE_COLOUR,
+    GRID_COLOUR,
+    POLICY_COLOUR,
+    WIDTH_IN,
+    svg,
+    task_label,
 )
-# The page's width at 96 px an inch.
-WIDTH_IN = 9.7
-BASE_COLOUR, POLICY_COLOUR, GRID_COLOUR = "#b4b9c1", "#2b5c8a", "#e7e9ec"
+
 LINE_COLOURS = ("#2b5c8a", "#c1762b", "#2e7d50", "#8a4b8f", "#7a7f87", "#b23a2e")
-
-
-def task_label(task: str) -> str:
-    """Return a task's name in short lines, for an axis."""
-    return task.replace("_", " ")
 
 
 def success_bars(results: Mapping[str, Any]) -> str:
@@ -71,7 +54,7 @@ def success_bars(results: Mapping[str, Any]) -> str:
     axes.grid(axis="y", color=GRID_COLOUR)
     axes.set_axisbelow(True)
     axes.legend(frameon=False, loc="upper right", ncols=2, bbox_to_anchor=(1.0, 1.13))
-    return _svg(figure)
+    return svg(figure)
 
 
 def difference_plot(results: Mapping[str, Any]) -> str:
@@ -92,7 +75,7 @@ def difference_plot(results: Mapping[str, Any]) -> str:
     axes.set_xlabel("policy minus base on the same episodes [percentage points]")
     axes.grid(axis="x", color=GRID_COLOUR)
     axes.set_axisbelow(True)
-    return _svg(figure)
+    return svg(figure)
 
 
 def gate_heat_map(gates: Mapping[str, Any]) -> str:
@@ -117,7 +100,7 @@ def gate_heat_map(gates: Mapping[str, Any]) -> str:
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.set_xlabel("expert")
-    return _svg(figure)
+    return svg(figure)
 
 
 def training_curves(
@@ -144,7 +127,7 @@ def training_curves(
         if len(curves) > 1:
             axes.legend(frameon=True, framealpha=0.75, edgecolor="none", fontsize=7)
     figure.supxlabel(axis, fontsize=9, color="#44474d")
-    return _svg(figure)
+    return svg(figure)
 
 
 def _curve(axes: Axes, steps: Any, values: Any, colour: str, name: str) -> None:
@@ -162,13 +145,3 @@ def _curve(axes: Axes, steps: Any, values: Any, colour: str, name: str) -> None:
 
 def _cycle(count: int) -> list[str]:
     return [LINE_COLOURS[index % len(LINE_COLOURS)] for index in range(count)]
-
-
-def _svg(figure: Figure) -> str:
-    """Return the figure as an SVG element to be put into a page."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    # The page decides the width; the view box keeps the proportions.
-    return re.sub(r'<svg ([^>]*?)height="[^"]*" ([^>]*?)width="[^"]*"', r"<svg \1\2", text, count=1)

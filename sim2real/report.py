@@ -8,9 +8,7 @@ Reads only what the evaluation wrote, so that it can be made again, on another m
 from __future__ import annotations
 
 import base64
-import html
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,45 +17,11 @@ from typing import Annotated, Any
 import tyro
 
 from dygro_ros.errors import DataError, RunFolderError, run_main
+from dygro_ros.evaluation.figures import task_label
+from dygro_ros.evaluation.html_page import page, soft, text, write_text
 from sim2real.evaluation_summary import BASE, POLICY, with_interval
-from sim2real.plots import difference_plot, gate_heat_map, success_bars, task_label
+from sim2real.plots import difference_plot, gate_heat_map, success_bars
 from sim2real.training_logs import training_figures
-
-_STYLE = """
-:root { --ink: #202124; --soft: #5f646d; --line: #e1e4e8; --good: #2e7d50; --bad: #b23a2e; }
-* { box-sizing: border-box; }
-body { font: 15px/1.5 "Segoe UI", "Helvetica Neue", "DejaVu Sans", Arial, sans-serif; color: var(--ink);
-  background: #fff; max-width: 1000px; margin: 0 auto; padding: 36px 28px 60px; }
-h1 { font-size: 25px; margin: 0 0 2px; }
-h2 { font-size: 17px; margin: 38px 0 8px; }
-p { margin: 6px 0; max-width: 92ch; }
-.soft { color: var(--soft); font-size: 13px; }
-.good { color: var(--good); }
-.bad { color: var(--bad); }
-.headline { display: flex; flex-wrap: wrap; margin: 22px 0 6px; border: 1px solid var(--line);
-  border-radius: 6px; }
-.headline div { padding: 12px 22px; border-right: 1px solid var(--line); flex: 1 1 0; min-width: 150px; }
-.headline div:last-child { border-right: 0; }
-.headline b { display: block; font-size: 25px; line-height: 1.25; font-variant-numeric: tabular-nums; }
-.headline span { color: var(--soft); font-size: 12.5px; display: block; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
-th, td { text-align: right; padding: 6px 10px; border-bottom: 1px solid var(--line); }
-th { font-size: 12.5px; color: var(--soft); font-weight: 600; vertical-align: bottom; }
-th:first-child, td:first-child, th.left, td.left { text-align: left; }
-tr.total td { font-weight: 600; border-top: 2px solid #b4b9c1; }
-td small { color: var(--soft); font-weight: 400; }
-img, svg { max-width: 100%; height: auto; display: block; }
-figure { margin: 12px 0; }
-pre { background: #f5f6f8; padding: 10px 12px; border-radius: 4px; font-size: 12.5px; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
-details { margin: 8px 0; }
-summary { cursor: pointer; color: var(--soft); }
-@media print {
-  body { padding: 0; font-size: 12px; }
-  h2 { break-after: avoid; }
-  figure, table { break-inside: avoid; }
-}
-"""
 
 
 @dataclass(frozen=True)
@@ -86,23 +50,20 @@ def write_report(
     Raises:
         RunFolderError: The run folder holds no log.
     """
-    page = render(results, films=films, run=run)
-    beside = out.with_name(out.name + ".tmp")
-    beside.write_text(page, encoding="utf-8")
-    os.replace(beside, out)
+    write_text(out, render(results, films=films, run=run))
 
 
 def render(results: Mapping[str, Any], *, films: Path | None = None, run: Path | None = None) -> str:
     """Return the page; arguments as for `write_report`."""
     policy = next(entry for entry in results["contestants"] if entry["role"] == POLICY)
     parts = [
-        f"<h1>{_text(policy['method'])} in the simulated work cell</h1>",
-        _soft(_circumstances(policy, results["plan"])),
+        f"<h1>{text(policy['method'])} in the simulated work cell</h1>",
+        soft(_circumstances(policy, results["plan"])),
         _headline(results),
         "<h2>Success</h2>",
         _success_table(results),
         _figure(success_bars(results)),
-        _soft(
+        soft(
             "Whiskers and brackets: 95 % Wilson intervals over episodes. They say how well this one trained "
             "policy was measured, not how much another training run would differ."
         ),
@@ -112,7 +73,7 @@ def render(results: Mapping[str, Any], *, films: Path | None = None, run: Path |
             "<h2>Policy against base</h2>",
             f"<p>{_verdict(results)}</p>",
             _figure(difference_plot(results)),
-            _soft("Both ran the same episodes. Intervals: Bonett-Price, 95 %; p: exact McNemar test."),
+            soft("Both ran the same episodes. Intervals: Bonett-Price, 95 %; p: exact McNemar test."),
         ]
     if results["gates"] is not None:
         parts += ["<h2>What the router does</h2>", *_gates(results["gates"])]
@@ -120,7 +81,7 @@ def render(results: Mapping[str, Any], *, films: Path | None = None, run: Path |
         data = base64.b64encode(films.read_bytes()).decode("ascii")
         parts += [
             "<h2>Films</h2>",
-            _soft(
+            soft(
                 "Up to eight pictures of an episode, from its first to its last, as the policy sees them. "
                 "Failures come first; within an outcome the first seeds, not the best looking."
             ),
@@ -130,23 +91,9 @@ def render(results: Mapping[str, Any], *, films: Path | None = None, run: Path |
     if run is not None:
         parts.append("<h2>Training</h2>")
         for stage, svg in training_figures(run):
-            parts += [f"<h3 class='soft'>{_text(stage)}</h3>", _figure(svg)]
+            parts += [f"<h3 class='soft'>{text(stage)}</h3>", _figure(svg)]
     parts += ["<h2>How this was made</h2>", _provenance(results)]
-    title = f"{policy['method']} in simulation"
-    return (
-        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{_text(title)}</title>"
-        f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))
-
-
-def _soft(text: str) -> str:
-    return f"<p class='soft'>{_text(text)}</p>"
+    return page(f"{policy['method']} in simulation", parts)
 
 
 def _circumstances(policy: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
@@ -197,9 +144,7 @@ def _headline(results: Mapping[str, Any]) -> str:
                 f"of at most {gates['mutual_information_at_most_bits']:.2f}",
             )
         )
-    boxes = (
-        f"<div><b>{_text(a)}</b><span>{_text(b)}</span><span>{_text(c)}</span></div>" for a, b, c in cells
-    )
+    boxes = (f"<div><b>{text(a)}</b><span>{text(b)}</span><span>{text(c)}</span></div>" for a, b, c in cells)
     return f"<div class='headline'>{''.join(boxes)}</div>"
 
 
@@ -207,12 +152,12 @@ def _success_table(results: Mapping[str, Any]) -> str:
     rates, differences = results["rates"], results["paired_differences"]
     methods = {entry["role"]: entry["method"] for entry in results["contestants"]}
     roles = [role for role in (BASE, POLICY) if role in rates]
-    head = "<th>task</th>" + "".join(f"<th>{_text(methods[role])} [%]</th>" for role in roles)
+    head = "<th>task</th>" + "".join(f"<th>{text(methods[role])} [%]</th>" for role in roles)
     if differences:
         head += "<th>difference [points]</th><th>only policy</th><th>only base</th><th>p</th>"
     rows = []
     for task in [*results["plan"]["tasks"], "all"]:
-        cells = f"<td>{'all tasks' if task == 'all' else _text(task_label(task))}</td>"
+        cells = f"<td>{'all tasks' if task == 'all' else text(task_label(task))}</td>"
         for role in roles:
             cells += _estimate(with_interval(rates[role][task]["rate"], rates[role][task]["wilson_95"]))
         if differences:
@@ -227,10 +172,10 @@ def _success_table(results: Mapping[str, Any]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _estimate(text: str, kind: str = "") -> str:
+def _estimate(estimate: str, kind: str = "") -> str:
     """Return a table cell with the interval in small letters."""
-    value, interval = text.split(" ", 1)
-    return f"<td><span class='{kind}'>{value}</span> <small>{_text(interval)}</small></td>"
+    value, interval = estimate.split(" ", 1)
+    return f"<td><span class='{kind}'>{value}</span> <small>{text(interval)}</small></td>"
 
 
 def _verdict(results: Mapping[str, Any]) -> str:
@@ -248,7 +193,7 @@ def _verdict(results: Mapping[str, Any]) -> str:
         for task in results["plan"]["tasks"]
         if results["paired_differences"][task]["difference"] < 0
     ]
-    return words + (f" Below the base in: {_text(', '.join(worse))}." if worse else "")
+    return words + (f" Below the base in: {text(', '.join(worse))}." if worse else "")
 
 
 def _gates(gates: Mapping[str, Any]) -> list[str]:
@@ -258,7 +203,7 @@ def _gates(gates: Mapping[str, Any]) -> list[str]:
         f"<p>{gates['experts_ever_on_top']} of {experts} experts were ever on top. The top expert of a chunk "
         f"carries {bits:.2f} bit about the task, of at most {most:.2f}.</p>",
         _figure(gate_heat_map(gates)),
-        _soft("Mean gate of each expert over the chunks of a task."),
+        soft("Mean gate of each expert over the chunks of a task."),
     ]
 
 
@@ -267,8 +212,8 @@ def _failures(episodes: Sequence[Mapping[str, Any]]) -> str:
     if not found:
         return "<p>None.</p>"
     rows = "".join(
-        f"<tr><td>{_text(task_label(record['task']))}</td><td>{record['seed']}</td><td>{record['steps']}</td>"
-        f"<td class='left'>{_text(record['instruction'])}</td></tr>"
+        f"<tr><td>{text(task_label(record['task']))}</td><td>{record['seed']}</td><td>{record['steps']}</td>"
+        f"<td class='left'>{text(record['instruction'])}</td></tr>"
         for record in sorted(found, key=lambda record: (record["task"], record["seed"]))
     )
     head = "<th>task</th><th>seed</th><th>steps</th><th class='left'>instruction</th>"
@@ -282,18 +227,18 @@ def _failures(episodes: Sequence[Mapping[str, Any]]) -> str:
 def _provenance(results: Mapping[str, Any]) -> str:
     software = ", ".join(f"{name} {version}" for name, version in results["plan"]["software"].items())
     rows = "".join(
-        f"<tr><td>{_text(entry['role'])}</td><td class='left'>{_text(entry['method'])}</td>"
-        f"<td class='left'>{_text(entry['output'])}</td><td>{_text(entry['commit'])}</td>"
-        f"<td class='left'><code>{_text(entry['bundle'][:16])}</code></td></tr>"
+        f"<tr><td>{text(entry['role'])}</td><td class='left'>{text(entry['method'])}</td>"
+        f"<td class='left'>{text(entry['output'])}</td><td>{text(entry['commit'])}</td>"
+        f"<td class='left'><code>{text(entry['bundle'][:16])}</code></td></tr>"
         for entry in results["contestants"]
     )
     head = "<th>contestant</th><th class='left'>method</th><th class='left'>executed</th><th>commit</th>"
     timing = results["timing"]
-    command = f"<pre>{_text(results['command'])}</pre>" if results["command"] else ""
+    command = f"<pre>{text(results['command'])}</pre>" if results["command"] else ""
     return (
         f"{command}<table><thead><tr>{head}<th class='left'>bundle</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>"
-        + _soft(
+        + soft(
             f"{software}. ONNX Runtime on one thread: {1e3 * timing['mean_inference_s']:.1f} ms an "
             f"inference; {timing['mean_episode_s']:.2f} s an episode with rendering and physics; "
             f"{timing['control_steps']:,} control steps in all."

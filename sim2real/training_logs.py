@@ -10,7 +10,8 @@ import math
 from pathlib import Path
 
 from dygro_ros.errors import RunFolderError
-from sim2real.plots import task_label, training_curves
+from dygro_ros.evaluation.figures import task_label
+from sim2real.plots import training_curves
 
 # What a stage's log counts rather than measures.
 _COUNTERS = ("step", "environment_steps", "episodes")

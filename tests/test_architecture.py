@@ -43,6 +43,7 @@ LIBRARIES_IT_MAY_IMPORT = {
         "trajectory_msgs",
     },
     "dygro_ros.evaluation": {"numpy", "pydantic", "scipy", "yaml"},
+    "dygro_ros.evaluation.figures": {"matplotlib"},
     "dygro_ros.evaluation.plots": {"numpy", "matplotlib"},
     "models": {"numpy", "torch"},
 }
