@@ -38,7 +38,7 @@ REALSENSE = [f"pyrealsense2>=2.56{WHEELS}", f"libusb-package>=1.0.26{WHEELS}"]
 
 MCAP = ["mcap-ros2-support>=0.5"]
 
-EVAL = ["scipy>=1.11"]
+EVAL = ["scipy>=1.11", "matplotlib>=3.8"]
 
 # torch and mujoco are pinned: bit-exact resume and grasping contacts were measured on these versions.
 TRAIN = [
@@ -47,7 +47,6 @@ TRAIN = [
     "mujoco==3.17.0",
     "gymnasium>=1.0,<2",
     "h5py>=3.10",
-    "matplotlib>=3.8",
     "onnx>=1.19",
     "onnxscript>=0.7,<0.8",
     "pillow>=10.1",
@@ -80,7 +79,11 @@ EXECUTABLES = {
     "sim_robot": "sim2real.sim_robot_node",
 }
 
-LAUNCH_TIME_FILES = {"launch": sorted(glob("launch/*.launch.py")), "config": sorted(glob("config/*"))}
+LAUNCH_TIME_FILES = {
+    "launch": sorted(glob("launch/*.launch.py")),
+    "config": sorted(path for path in glob("config/*") if Path(path).is_file()),
+    "config/plans": sorted(glob("config/plans/*.yaml")),
+}
 
 setup(
     name=NAME,

@@ -42,6 +42,13 @@ def test_what_is_wrong_is_refused_by_name(tmp_path: Path, changes: dict[str, Any
     assert words in str(caught.value)
 
 
+def test_the_plans_that_come_with_the_package_are_read() -> None:
+    paths = sorted((Path(__file__).parents[1] / "config" / "plans").glob("*.yaml"))
+    assert paths
+    for path in paths:
+        assert read_plan(path).policies
+
+
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     for text, words in (("[1, 2]", "found list"), ("a: [", "is not YAML"), ("x" * 1_000_001, "larger than")):

@@ -4,7 +4,7 @@ import pytest
 
 from dygro_ros.errors import CheckpointError, RunFolderError
 from training.config import TrainConfig
-from training.run_folder import CONFIG_FILE, claim, current_commit, fingerprint_hash
+from training.run_folder import CONFIG_FILE, claim, fingerprint_hash
 
 
 @pytest.fixture
@@ -57,8 +57,3 @@ def test_a_damaged_configuration_is_named(config):
     (config.run / CONFIG_FILE).write_text('{"seed": ')
     with pytest.raises(CheckpointError, match=r"config\.json is not JSON"):
         claim(replace(config, resume=True))
-
-
-def test_the_commit_is_a_hash_or_says_that_it_is_unknown():
-    commit = current_commit().removesuffix("-dirty")
-    assert commit == "unknown" or len(commit) == 40

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -81,22 +80,3 @@ def _flat_differences(found: Any, wanted: Any, name: str = "") -> dict[str, tupl
             differences |= _flat_differences(found.get(key, "missing"), wanted[key], inner)
         return differences
     return {} if found == wanted else {name: (found, wanted)}
-
-
-def current_commit() -> str:
-    """Return the checkout's commit, with "-dirty" when files differ from it, or "unknown" outside git."""
-    here = Path(__file__).parent
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{commit}-dirty" if changed else commit

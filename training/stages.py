@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
+from dygro_ros.checkout import current_commit
 from dygro_ros.errors import DataError, RunFolderError
 from dygro_ros.manifest import TrainingSpec
 from models.base_policy import BasePolicy
@@ -37,7 +38,7 @@ from training.online import Method, OnlineTraining
 from training.pretrain import pretrain
 from training.recorded_demonstrations import find_episodes, read_recorded
 from training.rollouts import LocalProcesses, RolloutSpec
-from training.run_folder import current_commit, fingerprint, fingerprint_hash
+from training.run_folder import fingerprint, fingerprint_hash
 from training.stage_one import (
     WEIGHTS_FILE,
     build_residual,

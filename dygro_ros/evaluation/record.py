@@ -114,6 +114,12 @@ class EvaluationRecord:
                 raise DataError(f"{ledger.path}: line {number} is not an event of ours: {error!r}") from error
 
     @property
+    def provenance(self) -> dict[str, Any]:
+        """Return what was noted when the record was made: hashes, limits, commit, versions."""
+        first = self._ledger.records[0]
+        return {key: value for key, value in first.items() if key not in ("event", "plan", "seal")}
+
+    @property
     def unblinded(self) -> bool:
         """Whether somebody has opened the names, or there was nothing to hide."""
         return not self.plan.sealed or any(what == "names" for what, _ in self.looks)

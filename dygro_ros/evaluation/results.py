@@ -195,6 +195,8 @@ def results(record: EvaluationRecord) -> dict[str, Any]:
     return {
         "title": plan.title,
         "robot": plan.robot,
+        "simulated": plan.simulation is not None,
+        "trials_each": plan.trials,
         "policies": order,
         "tasks": tasks,
         "planned": len(planned_trials(plan, record.seal.codes)),
@@ -202,12 +204,21 @@ def results(record: EvaluationRecord) -> dict[str, Any]:
         "unblinded": record.unblinded,
         "rates": [asdict(rate) for rate in rates(finished, order, tasks)],
         "comparisons": [asdict(c) for c in comparisons(finished, order, tasks, paired=plan.paired)],
-        "trials": [asdict(trial) for trial in finished],
+        "trials": [_without_attempt(trial) for trial in finished],
         "record": {
+            "provenance": record.provenance,
+            "attempts": {str(trial.trial.number): trial.attempt for trial in finished},
             "unfinished": [asdict(attempt) for attempt in record.unfinished],
             "looks": [{"what": what, "finished": count} for what, count in record.looks],
         },
     }
+
+
+def _without_attempt(trial: FinishedTrial) -> dict[str, Any]:
+    """Return a trial as JSON values; how often it had to be begun belongs to the record."""
+    values = asdict(trial)
+    del values["attempt"]
+    return values
 
 
 def _named(trial: FinishedTrial, shown: dict[str, str]) -> FinishedTrial:

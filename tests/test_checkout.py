@@ -1,0 +1,16 @@
+from pathlib import Path
+
+import pytest
+
+from dygro_ros import checkout
+from dygro_ros.checkout import current_commit
+
+
+def test_the_commit_is_a_hash_or_says_that_it_is_unknown() -> None:
+    commit = current_commit().removesuffix("-dirty")
+    assert commit == "unknown" or len(commit) == 40
+
+
+def test_another_projects_checkout_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(checkout, "ROOT", tmp_path)
+    assert current_commit() == "unknown"
