@@ -64,6 +64,7 @@ def test_trials_are_the_episodes_of_evaluate_sim(
         job = EpisodeJob(0, trial.task, scene_seed(plan, trial.scene))
         wanted = run_episode(ScriptedCell(), policy, "chunk" if name == "new" else "base_chunk", job)
         assert (finished.outcome.verdict == "success") is wanted.success
+        assert finished.facts.timed_out is not wanted.success
         assert finished.facts.elapsed_s == pytest.approx(wanted.steps / 25)
     found = {verdict.outcome.verdict for verdict in record.finished.values()}
     assert found == {"success", "failure"}

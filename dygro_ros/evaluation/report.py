@@ -239,7 +239,7 @@ def _provenance(facts: Mapping[str, Any]) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
-    return str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _table(head: str, rows: Sequence[str]) -> str:

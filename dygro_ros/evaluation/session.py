@@ -224,7 +224,8 @@ class Session:
     def _watch(self) -> None:
         status = self._robot.status()
         if status.stopped or status.over:
-            self._end(safety_stop=status.stopped)
+            # What a simulation ends without success has run into its own limit.
+            self._end(timed_out=status.succeeded is False, safety_stop=status.stopped)
         elif self._clock() - self._since_s >= self._task.time_limit_s:
             self._end(timed_out=True)
 
