@@ -37,6 +37,11 @@ class Answer:
     """Time for cropping and resizing [s]."""
     age_s: float
     """Time since the picture was taken [s], as far as both clocks are one."""
+    images: NDArray[np.uint8]
+    """What the graph saw, (V, H, W, 3)."""
+    instruction: str
+    joints: NDArray[np.float32]
+    """(14,) joint units."""
     waited_s: float
     """Part of it in which the picture was here, but not yet the joints of its moment [s]."""
 
@@ -193,7 +198,18 @@ class PolicyWorker:
             age_s = 1e-9 * (self._wall_ns() - stamp_ns)
             self._pacing.answered(age_s)
             waited_s = max(todo.arrived_s - prepared.seen.arrived_s, 0.0)
-            self._answer(Answer(stamp_ns, output, prepared.took_s, age_s, waited_s))
+            self._answer(
+                Answer(
+                    stamp_ns,
+                    output,
+                    prepare_s=prepared.took_s,
+                    age_s=age_s,
+                    images=prepared.images,
+                    instruction=instruction,
+                    joints=todo.joints,
+                    waited_s=waited_s,
+                )
+            )
 
     def _todo(self, prepared: _Prepared | None) -> _Seen | _Joints | None:
         """Return the pictures to prepare, or the joints with which to answer those that are prepared.

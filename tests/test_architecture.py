@@ -42,8 +42,10 @@ LIBRARIES_IT_MAY_IMPORT = {
         "std_srvs",
         "trajectory_msgs",
     },
+    "dygro_ros.nodes.trial_recorder": {"rclpy", "mcap"},
     "dygro_ros.evaluation": {"numpy", "pydantic", "scipy", "yaml"},
     "dygro_ros.evaluation.figures": {"matplotlib"},
+    "dygro_ros.evaluation.replay": {"numpy", "mcap", "mcap_ros2"},
     "dygro_ros.evaluation.plots": {"numpy", "matplotlib"},
     "models": {"numpy", "torch"},
 }

@@ -48,6 +48,8 @@ LATCHED = QoSProfile(
 NO_PUBLISHER_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 NO_SUBSCRIPTION_EVENTS = SubscriptionEventCallbacks(use_default_callbacks=False)
 
+# Several cameras' pictures of one moment come at once, and none of them may be lost.
+OBSERVATIONS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 HEARTBEATS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 

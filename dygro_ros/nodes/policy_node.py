@@ -20,12 +20,24 @@ from dygro_ros.bundle import read_bundle, verify_golden
 from dygro_ros.errors import UserError, run_main
 from dygro_ros.inference import OnnxPolicy
 from dygro_ros.layout import GRIPPER_INDICES, JOINT_NAMES, encode_instruction
-from dygro_ros.nodes.managed import ERROR, LATCHED, NEWEST, OK, RELIABLE, WARN, ManagedNode, spin
-from dygro_ros.nodes.messages import chunk_message, picture_of, to_ns
+from dygro_ros.nodes.managed import (
+    ERROR,
+    LATCHED,
+    NEWEST,
+    OBSERVATIONS,
+    OK,
+    RELIABLE,
+    WARN,
+    ManagedNode,
+    spin,
+)
+from dygro_ros.nodes.messages import chunk_message, image_message, joint_state, picture_of, to_ns
 from dygro_ros.policy_worker import Answer, PolicyWorker
 from dygro_ros.robot_profile import PolicyParameters
 
 LATENCIES_KEPT = 256
+# Pictures as the graph saw them, one message a camera, and joints, whose frame_id is the instruction.
+OBSERVED_IMAGES, OBSERVED_JOINTS = "dygro/observation/images", "dygro/observation/joints"
 # Behind the arm bridge: a chunk that comes late loses its first steps, a tick that comes late is felt.
 NICENESS = 10
 
@@ -44,6 +56,9 @@ class PolicyNode(ManagedNode):
         self._made: list[Any] = []
         self.add_on_set_parameters_callback(self._on_parameters)
         self._chunk = self.create_publisher(JointTrajectory, "dygro/chunk", RELIABLE)
+        # What the graph was given, for who records it.
+        self._seen = self.create_publisher(Image, OBSERVED_IMAGES, OBSERVATIONS)
+        self._felt = self.create_publisher(JointState, OBSERVED_JOINTS, OBSERVATIONS)
         self._gates = self.create_publisher(Float32MultiArray, "dygro/gates", RELIABLE)
         self._saturation = self.create_publisher(Float32MultiArray, "dygro/saturation", RELIABLE)
         self._latency = self.create_publisher(Float32MultiArray, "dygro/latency", RELIABLE)
@@ -72,6 +87,7 @@ class PolicyNode(ManagedNode):
             wall_ns=lambda: int(self.get_clock().now().nanoseconds),
         )
         self._policy = policy
+        self._cameras = [camera.name for camera in bundle.manifest.cameras]
         self._period_s = 1 / bundle.manifest.action.rate_hz
         residual = bundle.manifest.residual
         bound = np.full(len(JOINT_NAMES), residual.arm_bound)
@@ -180,6 +196,8 @@ class PolicyNode(ManagedNode):
         self._chunk.publish(
             chunk_message(output.chunk, output.base_chunk, JOINT_NAMES, answer.stamp_ns, self._period_s)
         )
+        if self._felt.get_subscription_count():
+            self._publish_observation(answer)
         used = np.abs(output.chunk - output.base_chunk).max(axis=0) / self._bound
         self._newest = output.gates, np.minimum(used, 1.0)
         self._gates.publish(Float32MultiArray(data=output.gates.tolist()))
@@ -190,6 +208,14 @@ class PolicyNode(ManagedNode):
         self._latencies.append(output.latency_s)
         self._answers += 1
         self._fault = ""
+
+    def _publish_observation(self, answer: Answer) -> None:
+        """Send exactly what the graph was given: `dygro_ros.evaluation.replay` gives it the same again."""
+        for image, camera in zip(answer.images, self._cameras, strict=True):
+            self._seen.publish(image_message(image, answer.stamp_ns, camera))
+        felt = joint_state(JOINT_NAMES, answer.joints.tolist(), answer.stamp_ns)
+        felt.header.frame_id = answer.instruction
+        self._felt.publish(felt)
 
 
 def _check_instruction(text: str) -> None:
