@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import IO
 
 from dygro_ros.errors import UserError, run_main
 from dygro_ros.graph import (
@@ -80,9 +81,14 @@ class Graph:
         name, code = graph.wait()
     """
 
-    def __init__(self, nodes: Sequence[NodeProcess]) -> None:
-        """Know the nodes; entering starts them."""
-        self._nodes = nodes
+    def __init__(self, nodes: Sequence[NodeProcess], output: IO[bytes] | None = None) -> None:
+        """Know the nodes; entering starts them.
+
+        Args:
+            nodes: What to start.
+            output: Takes what they print, in place of the terminal.
+        """
+        self._nodes, self._output = nodes, output
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Graph:
@@ -92,7 +98,9 @@ class Graph:
         try:
             for node in self._nodes:
                 arguments = [sys.executable, "-m", node.module, *node.ros_arguments]
-                self.running[node.name] = subprocess.Popen(arguments, env=environment)
+                self.running[node.name] = subprocess.Popen(
+                    arguments, env=environment, stdout=self._output, stderr=self._output
+                )
         except BaseException:
             self.__exit__()
             raise

@@ -147,6 +147,10 @@ class ManagedNode(LifecycleNode):
             self.end()
 
     def _guarded(self, what: str, action: Callable[[], None]) -> TransitionCallbackReturn:
+        # The executor does nothing else meanwhile, and opening a bundle takes longer than a silence may last.
+        ended = threading.Event()
+        beat = threading.Thread(target=self._beat, args=(ended,), name="transition", daemon=True)
+        beat.start()
         try:
             action()
         except UserError as error:
@@ -155,7 +159,14 @@ class ManagedNode(LifecycleNode):
         except Exception:
             self.get_logger().fatal(f"cannot {what}: {traceback.format_exc()}")
             raise
+        finally:
+            ended.set()
+            beat.join()
         return TransitionCallbackReturn.SUCCESS
+
+    def _beat(self, ended: threading.Event) -> None:
+        while not ended.wait(ALIVE_PERIOD_S):
+            self._alive.publish(String(data=self.get_name()))
 
     def _publish_diagnostics(self) -> None:
         level, text, values = self.status()

@@ -47,7 +47,7 @@ class PolicyNode(ManagedNode):
 
     def __init__(self) -> None:
         """Declare the parameters."""
-        super().__init__("policy_node", PolicyParameters, changeable=("instruction",))
+        super().__init__("policy_node", PolicyParameters, changeable=("instruction", "bundle"))
         self._worker: PolicyWorker | None = None
         self._policy: OnnxPolicy | None = None
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
@@ -175,6 +175,9 @@ class PolicyNode(ManagedNode):
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
+            if parameter.name == "bundle" and self._made:
+                reason = "bundle is read on configuring: deactivate and clean up the node first"
+                return SetParametersResult(successful=False, reason=reason)
             if parameter.name == "instruction" and parameter.value:
                 try:
                     _check_instruction(parameter.value)

@@ -1,0 +1,251 @@
+"""The running nodes as the robot of an evaluation: asks arm bridge and policy node, and records each trial.
+
+Another bundle is opened by taking the policy node through its life cycle; the arms hold meanwhile. Nothing
+here commands an arm.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.node import Node
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float32MultiArray, String
+from std_srvs.srv import SetBool, Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from dygro_ros.errors import NotAllowed, UserError
+from dygro_ros.evaluation.plan import PlannedTrial, PolicyPlan, TaskPlan
+from dygro_ros.evaluation.trial_robot import RobotStatus
+from dygro_ros.nodes.managed import LATCHED, NEWEST, OBSERVATIONS, RELIABLE
+from dygro_ros.nodes.policy_node import OBSERVED_IMAGES, OBSERVED_JOINTS
+from dygro_ros.nodes.trial_recorder import TrialRecorder
+
+HEARTBEAT_S, LOOK_S = 0.05, 0.02
+ANSWER_S, LOADS_S, HOME_S = 5.0, 120.0, 60.0
+LEVELS = ("ok", "warn", "error", "error")
+RECORDED = {
+    "dygro/chunk": (JointTrajectory, RELIABLE),
+    OBSERVED_IMAGES: (Image, OBSERVATIONS),
+    OBSERVED_JOINTS: (JointState, OBSERVATIONS),
+    "dygro/joint_states": (JointState, NEWEST),
+    "dygro/joint_commands": (JointState, NEWEST),
+    "dygro/gates": (Float32MultiArray, RELIABLE),
+    "dygro/saturation": (Float32MultiArray, RELIABLE),
+    "dygro/latency": (Float32MultiArray, RELIABLE),
+    "dygro/mode": (String, LATCHED),
+    "dygro/current_instruction": (String, LATCHED),
+}
+
+
+class RosTrialRobot(Node):
+    """A `TrialRobot` over ROS 2. Somebody else spins it, in another thread than those that call."""
+
+    def __init__(self, name: str = "evaluation") -> None:
+        """Listen; the nodes may come later."""
+        super().__init__(name)
+        self._mode, self._health = "", dict[str, tuple[str, str]]()
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._ready, self._waits_for = False, "no trial has been prepared"
+        self._bundle: Path | None = None
+        self._asks = {
+            service: self.create_client(Trigger, f"arm_bridge/{service}")
+            for service in ("run", "hold", "home", "reset")
+        }
+        self._residual = self.create_client(SetBool, "arm_bridge/use_residual")
+        self._change = self.create_client(ChangeState, "policy_node/change_state")
+        self._set = self.create_client(SetParameters, "policy_node/set_parameters")
+        self._stop = self.create_publisher(String, "dygro/stop", LATCHED)
+        self._instruct = self.create_publisher(String, "dygro/instruction", LATCHED)
+        self._heartbeat = self.create_publisher(String, "dygro/operator", NEWEST)
+        self.create_timer(HEARTBEAT_S, lambda: self._heartbeat.publish(String(data=name)))
+        self.create_subscription(String, "dygro/mode", self._on_mode, LATCHED)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._recorder = TrialRecorder(self, RECORDED)
+
+    def prepare(self, trial: PlannedTrial, task: TaskPlan, policy: PolicyPlan) -> None:
+        """Begin to open the policy, say what to do and go home; `status` tells how far it is."""
+        with self._lock:
+            self._generation += 1
+            generation = self._generation
+            self._ready, self._waits_for = False, "the arms"
+        work = threading.Thread(
+            target=self._prepare, args=(generation, trial, task, policy), name="prepare", daemon=True
+        )
+        work.start()
+
+    def begin(self, recording: Path) -> None:
+        """Record, and let the policy move the arms; see `TrialRobot.begin`."""
+        self._recorder.begin(recording)
+        try:
+            self.ask("run")
+        except UserError:
+            self._recorder.end()
+            raise
+        with self._lock:
+            self._ready = False
+
+    def stop(self) -> None:
+        """Bring the arms to rest, latched: `reset` is needed before they move again."""
+        self._stop.publish(String(data="the operator stopped the trial"))
+
+    def end(self) -> None:
+        """Bring the arms to rest and close the recording; see `TrialRobot.end`."""
+        try:
+            if self._mode.startswith("running"):
+                self.ask("hold")
+        finally:
+            self._recorder.end()
+
+    def reset(self) -> None:
+        """Leave a latched stop.
+
+        Raises:
+            UserError: The arm bridge refuses, or does not answer.
+        """
+        self.ask("reset")
+
+    def status(self) -> RobotStatus:
+        """Return how the robot is."""
+        mode = self._mode
+        with self._lock:
+            ready, waits_for = self._ready, self._waits_for
+        stopped = mode.partition(": ")[2] or mode if mode.startswith("stop") else ""
+        return RobotStatus(
+            ready=ready and mode.startswith("holding"),
+            waits_for=waits_for if not ready else f"the arms are {mode or 'silent'}",
+            running=mode.startswith("running"),
+            stopped=stopped,
+            health=tuple((name, *state) for name, state in sorted(self._health.items())),
+        )
+
+    def ask(self, service: str) -> str:
+        """Ask the arm bridge and return what it says.
+
+        Raises:
+            NotAllowed: It refuses.
+            UserError: It does not answer.
+        """
+        answer = self.answer(f"arm_bridge/{service}", self._asks[service], Trigger.Request())
+        if not answer.success:
+            raise NotAllowed(str(answer.message))
+        return str(answer.message)
+
+    def answer(self, name: str, client: Any, request: Any, timeout_s: float = ANSWER_S) -> Any:
+        """Return the answer to a request.
+
+        Raises:
+            UserError: There is none in time.
+        """
+        if not client.wait_for_service(timeout_sec=ANSWER_S):
+            raise UserError(f"{name} has not appeared within {ANSWER_S:g} s")
+        answered = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: answered.set())
+        if not answered.wait(timeout_s):
+            client.remove_pending_request(future)
+            raise UserError(f"{name} has not answered within {timeout_s:g} s")
+        return future.result()
+
+    def lay(self, trial: PlannedTrial) -> str | None:
+        """Lay the scene where that needs no hands; return what to tell the policy, if anything else."""
+        return None
+
+    def _prepare(self, generation: int, trial: PlannedTrial, task: TaskPlan, policy: PolicyPlan) -> None:
+        def current() -> bool:
+            return self._generation == generation
+
+        def say(waits_for: str, ready: bool = False) -> None:
+            with self._lock:
+                if current():
+                    self._ready, self._waits_for = ready, waits_for
+
+        try:
+            say("the arms to rest")
+            self.until("the arms to rest", self._rests, HOME_S, current)
+            say("the policy")
+            self._open(policy)
+            self.answer("arm_bridge/use_residual", self._residual, SetBool.Request(data=policy.residual))
+            instruction = self.lay(trial) or task.instruction
+            self._instruct.publish(String(data=instruction or ""))
+            say("the arms to go home")
+            self.until("the arms to hold", lambda: self._mode.startswith("holding"), HOME_S, current)
+            self.ask("home")
+            self.until("the arms to be home", self._is_home(), HOME_S, current)
+        except UserError as error:
+            say(str(error))
+            return
+        say("", ready=True)
+
+    def _rests(self) -> bool:
+        return self._mode.startswith(("holding", "stopped"))
+
+    def _is_home(self) -> Callable[[], bool]:
+        begun_s = time.monotonic()
+        # The bridge says `homing` a moment after it has agreed.
+        return lambda: self._mode.startswith("holding") and time.monotonic() - begun_s > 0.2
+
+    def _open(self, policy: PolicyPlan) -> None:
+        """Make the policy node run a bundle."""
+        if policy.bundle == self._bundle:
+            return
+        for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+            self._transit(transition)
+        self._bundle = None
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(policy.bundle))
+        request = SetParameters.Request(parameters=[Parameter(name="bundle", value=value)])
+        [result] = self.answer("policy_node/set_parameters", self._set, request).results
+        if not result.successful:
+            raise UserError(f"policy_node: {result.reason}")
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            if not self._transit(transition):
+                # It says why on /diagnostics; the bundle's name must not stand on the operator's page.
+                raise UserError("the policy cannot be opened: see policy_node's log")
+        self._bundle = policy.bundle
+
+    def _transit(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        answer = self.answer("policy_node/change_state", self._change, request, LOADS_S)
+        return bool(answer.success)
+
+    def until(
+        self,
+        what: str,
+        true: Callable[[], bool],
+        timeout_s: float,
+        current: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Wait.
+
+        Raises:
+            UserError: It does not happen in time, or another trial is being prepared.
+        """
+        ends_s = time.monotonic() + timeout_s
+        while not true():
+            if not current():
+                raise UserError("another trial is being prepared")
+            if time.monotonic() > ends_s:
+                raise UserError(
+                    f"waited {timeout_s:g} s for {what}; the arms say {self._mode or 'nothing'!r}"
+                )
+            time.sleep(LOOK_S)
+
+    def _on_mode(self, message: String) -> None:
+        self._mode = message.data
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            level = LEVELS[min(int.from_bytes(status.level, "little"), len(LEVELS) - 1)]
+            # What the policy node says of itself may name its bundle.
+            text = "" if status.name == "policy_node" and level == "ok" else status.message
+            self._health[status.name] = (level, text)
