@@ -38,7 +38,7 @@ REALSENSE = [f"pyrealsense2>=2.56{WHEELS}", f"libusb-package>=1.0.26{WHEELS}"]
 
 MCAP = ["mcap-ros2-support>=0.5"]
 
-EVAL = ["scipy>=1.11", "matplotlib>=3.8"]
+EVAL = ["scipy>=1.11", "matplotlib>=3.8", *MCAP]
 
 # torch and mujoco are pinned: bit-exact resume and grasping contacts were measured on these versions.
 TRAIN = [

@@ -60,7 +60,7 @@ class RosCellTrials(RosTrialRobot):
     def lay(self, trial: PlannedTrial) -> str | None:
         """Lay the scene's objects, and put the arms at home: under a latched stop, for they jump there."""
         self._laid = None
-        self.stop()
+        self.stop("the scene is laid anew")
         self.until("the arms to stop", lambda: self._mode.startswith("stopped"), HOME_S)
         seed = scene_seed(self._plan, trial.scene)
         values = (

@@ -71,7 +71,11 @@ def test_the_robot_side_is_small(metadata: dict[str, Any]) -> None:
         "opencv-python-headless",
         "pyyaml",
     }
-    assert {project(r) for r in metadata["extras_require"]["eval"]} == {"scipy", "matplotlib"}
+    assert {project(r) for r in metadata["extras_require"]["eval"]} == {
+        "scipy",
+        "matplotlib",
+        "mcap-ros2-support",
+    }
 
 
 def test_what_decides_results_is_pinned(metadata: dict[str, Any]) -> None:

@@ -95,9 +95,9 @@ class RosTrialRobot(Node):
         with self._lock:
             self._ready = False
 
-    def stop(self) -> None:
+    def stop(self, reason: str = "the operator stopped the trial") -> None:
         """Bring the arms to rest, latched: `reset` is needed before they move again."""
-        self._stop.publish(String(data="the operator stopped the trial"))
+        self._stop.publish(String(data=reason))
 
     def end(self) -> None:
         """Bring the arms to rest and close the recording; see `TrialRobot.end`."""
