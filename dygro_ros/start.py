@@ -32,6 +32,8 @@ from dygro_ros.ros_commands import require_ros, require_simulator
 # A node told to end is killed after this [s].
 END_S = 5.0
 LOOK_PERIOD_S = 0.1
+# Environment variable that tells a node the process that started it.
+STARTER = "DYGRO_STARTER_PID"
 Values = dict[str, str | int | float | bool]
 
 
@@ -94,7 +96,7 @@ class Graph:
     def __enter__(self) -> Graph:
         """Start them all."""
         self._on_terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        environment = dict(os.environ) | middleware_environment(os.environ)
+        environment = dict(os.environ) | middleware_environment(os.environ) | {STARTER: str(os.getpid())}
         try:
             for node in self._nodes:
                 arguments = [sys.executable, "-m", node.module, *node.ros_arguments]

@@ -28,6 +28,7 @@ from dygro_ros.errors import UserError
 from dygro_ros.nodes.messages import diagnostics
 from dygro_ros.nodes.parameters import declare, read
 from dygro_ros.nodes.participation import participating
+from dygro_ros.start import STARTER
 
 # Each node has a topic of its own: who needs to hear one is not woken by all.
 ALIVE_TOPICS = "dygro/alive/"
@@ -177,14 +178,16 @@ class ManagedNode(LifecycleNode):
 
 
 def ended_by_signal() -> Callable[[], bool]:
-    """Return what tells whether SIGINT or SIGTERM has come.
+    """Return what tells whether SIGINT or SIGTERM has come, or our starter has died.
 
-    The handler only notes it: an exception out of a handler may strike rclpy anywhere.
+    The handler only notes it: an exception out of a handler may strike rclpy anywhere. A starter that was
+    killed can end nobody, and a second one would find two arm bridges.
     """
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    return ended.is_set
+    starter = os.environ.get(STARTER)
+    return lambda: ended.is_set() or (starter is not None and str(os.getppid()) != starter)
 
 
 def spin(make: Callable[[], ManagedNode], niceness: int = 0) -> None:
