@@ -1,83 +1,64 @@
-"""Recorded by the running nodes and recomputed: the same bundle gives the same actions to the bit."""
-
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
+import torch
+from stage_two_fixtures import random_episode
 
-pytest.importorskip("rclpy", reason="the ros extra is for Linux on x86-64")
+from training.episodes import RewardConfig
+from training.replay import ReplayBuffer, concatenate
 
-from nodes_fixtures import Onlooker, settings
-from sensor_msgs.msg import Image, JointState
-from trajectory_msgs.msg import JointTrajectory
-
-from dygro_ros.bundle import read_bundle
-from dygro_ros.errors import DataError
-from dygro_ros.evaluation.replay import Recorded, main, read_recording, replay
-from dygro_ros.graph import processes
-from dygro_ros.inference import OnnxPolicy
-from dygro_ros.nodes.managed import OBSERVATIONS, RELIABLE
-from dygro_ros.nodes.policy_node import OBSERVED_IMAGES, OBSERVED_JOINTS
-from dygro_ros.nodes.trial_recorder import TrialRecorder
-from dygro_ros.start import Graph
-
-pytestmark = pytest.mark.usefixtures("own_domain")
+REWARD = RewardConfig()
 
 
-@pytest.fixture(scope="module")
-def recording(
-    own_domain: None, node_bundle: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
-    onlooker = Onlooker()
-    topics = {
-        "dygro/chunk": (JointTrajectory, RELIABLE),
-        OBSERVED_IMAGES: (Image, OBSERVATIONS),
-        OBSERVED_JOINTS: (JointState, OBSERVATIONS),
-    }
-    recorder = TrialRecorder(onlooker, topics)
-    with Graph(processes("sim", settings(node_bundle))):
-        onlooker.until(lambda: onlooker.mode == "holding")
-        onlooker.until(lambda: onlooker.ask("run")[0])
-        recorder.begin(tmp_path_factory.mktemp("recording"))
-        onlooker.until(lambda: recorder.messages > 60)
-        path = recorder.end()
-    onlooker.destroy_node()
-    assert path is not None
-    yield path
+def test_a_transition_is_followed_by_its_episodes_next_chunk():
+    rng = np.random.default_rng(0)
+    episode = random_episode(rng, chunks=4)
+    buffer = ReplayBuffer(10, REWARD)
+    assert buffer.add([random_episode(rng), episode]) == 8
+    batch = buffer.take(np.array([4, 5, 6, 7]))
+    np.testing.assert_array_equal(batch.latent.numpy(), episode.latent.astype(np.float32))
+    np.testing.assert_array_equal(batch.next_privileged[:3].numpy(), episode.privileged[1:])
+    assert batch.discount[3] == 0 and (batch.discount[:3] > 0).all()
 
 
-def test_the_same_actions_come_out_again(recording: Path, node_bundle: Path) -> None:
-    found = replay(read_recording(recording), OnnxPolicy(read_bundle(node_bundle)))
-    assert found.answers >= 15 and found.unknown <= 2
-    assert found.worst.shape == (14,) and found.worst.max() == 0.0
+def test_the_ring_never_pairs_two_episodes():
+    rng = np.random.default_rng(1)
+    buffer = ReplayBuffer(11, REWARD)
+    written = []
+    for number in range(12):
+        episode = random_episode(rng, chunks=int(rng.integers(1, 5)), success=bool(number % 2))
+        buffer.add([episode])
+        written.append(episode)
+        batch = buffer.take(np.arange(buffer.size))
+        followers = {
+            tuple(e.privileged[i]): e.privileged[i + 1] for e in written for i in range(e.chunks - 1)
+        }
+        for row in range(buffer.size):
+            if batch.discount[row] > 0:
+                expected = followers[tuple(batch.privileged[row].numpy())]
+                np.testing.assert_array_equal(batch.next_privileged[row].numpy(), expected)
+    assert buffer.size == 11
 
 
-def test_another_policy_is_told_from_the_one_that_ran(recording: Path, node_bundle: Path) -> None:
-    recorded = read_recording(recording)
-    moved = {stamp: chunk + np.eye(28)[3] * 0.01 for stamp, chunk in recorded.chunks.items()}
-    found = replay(Recorded(moved, recorded.images, recorded.joints), OnnxPolicy(read_bundle(node_bundle)))
-    assert found.worst[3] == pytest.approx(0.01) and np.delete(found.worst, 3).max() == 0.0
+def test_restoring_gives_the_same_samples():
+    rng = np.random.default_rng(2)
+    buffer = ReplayBuffer(20, REWARD)
+    buffer.add(random_episode(rng, task=i % 4) for i in range(7))
+    twin = ReplayBuffer(20, REWARD)
+    twin.restore(*buffer.state())
+    one, two = (b.sample(32, np.random.default_rng(3)) for b in (buffer, twin))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    with pytest.raises(ValueError, match="capacity"):
+        ReplayBuffer(21, REWARD).restore(*buffer.state())
 
 
-def test_the_command_says_each_joint(
-    recording: Path, node_bundle: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([str(recording), "--bundle", str(node_bundle)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 15 and lines[0].split() == ["left_joint1", "0.00e+00"]
-    assert "chunks recomputed on CPUExecutionProvider: 0.00e+00 at most" in lines[-1]
+def test_an_empty_buffer_cannot_be_sampled():
+    with pytest.raises(ValueError, match="empty"):
+        ReplayBuffer(5, REWARD).sample(1, np.random.default_rng(0))
 
 
-def test_a_recording_that_is_damaged_or_holds_nothing_is_refused(
-    recording: Path, node_bundle: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(DataError, match="cannot be read: No such file"):
-        read_recording(tmp_path / "none.mcap")
-    torn = tmp_path / "torn.mcap"
-    torn.write_bytes(recording.read_bytes()[:1000])
-    with pytest.raises(DataError, match="is not a whole recording"):
-        read_recording(torn)
-    recorded = read_recording(recording)
-    with pytest.raises(DataError, match="and none with what it answers"):
-        replay(Recorded(recorded.chunks, {}, recorded.joints), OnnxPolicy(read_bundle(node_bundle)))
+def test_concatenate_keeps_every_column():
+    rng = np.random.default_rng(4)
+    buffer = ReplayBuffer(20, REWARD)
+    buffer.add([random_episode(rng)])
+    half = buffer.sample(3, rng)
+    assert all(len(column) == 6 for column in concatenate(half, half))
