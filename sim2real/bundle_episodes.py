@@ -177,6 +177,22 @@ def cell_for(bundle: Bundle, randomization: RandomizationConfig, instruction_spl
     )
 
 
+def require_same_cameras(bundles: Sequence[Bundle]) -> Bundle:
+    """Return the first bundle, of several that see the same pictures.
+
+    Raises:
+        BundleError: One has other cameras.
+    """
+    first, *others = bundles
+    for other in others:
+        if other.manifest.cameras != first.manifest.cameras:
+            raise BundleError(
+                f"{other.path}: cameras differ from those of {first.path}: "
+                "policies are compared on the same pictures"
+            )
+    return first
+
+
 @dataclass(frozen=True)
 class SimulatedCellWorker:
     """Builds, inside a worker process, what runs its jobs."""
@@ -189,14 +205,8 @@ class SimulatedCellWorker:
         """Open one session a bundle and one cell for all of them."""
         bundles = {contestant.bundle: read_bundle(contestant.bundle) for contestant in self.contestants}
         policies = {path: OnnxPolicy(bundle) for path, bundle in bundles.items()}
-        first, *others = bundles.values()
+        first = require_same_cameras(tuple(bundles.values()))
         cell = cell_for(first, self.randomization, self.instruction_split)
-        for other in others:
-            if other.manifest.cameras != first.manifest.cameras:
-                raise BundleError(
-                    f"{other.path}: cameras differ from those of {first.path}: "
-                    "policies are compared on the same pictures"
-                )
 
         def run(job: EpisodeJob) -> EpisodeResult:
             contestant = self.contestants[job.contestant]

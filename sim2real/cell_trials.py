@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dygro_ros.bundle import read_bundle
+from dygro_ros.bundle import Bundle, read_bundle
 from dygro_ros.errors import NotAllowed, UserError, unknown_name
 from dygro_ros.evaluation.plan import EvaluationPlan, PlannedTrial, PolicyPlan, TaskPlan
 from dygro_ros.evaluation.record import NOT_TOLD, Outcome
@@ -20,7 +20,7 @@ from dygro_ros.evaluation.session import Phase, Session
 from dygro_ros.evaluation.trial_robot import RobotStatus
 from dygro_ros.inference import OnnxPolicy
 from dygro_ros.layout import CONTROL_RATE_HZ
-from sim2real.bundle_episodes import Cell, Policy, cell_for
+from sim2real.bundle_episodes import Cell, Policy, cell_for, require_same_cameras
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import TASKS
 from sim2real.seeds import SeedPurpose, seeds_for
@@ -97,29 +97,33 @@ class CellTrials:
             yield from answer.chunk if self._residual else answer.base_chunk
 
 
-def open_cell_trials(plan: EvaluationPlan) -> CellTrials:
-    """Return the cell with every bundle of the plan loaded.
+def bundles_of(plan: EvaluationPlan) -> dict[Path, Bundle]:
+    """Return every bundle of a plan that the simulated cell can run, by its folder.
 
     Raises:
         UserError: A task is not one of the cell's, or the plan has no section simulation.
-        BundleError: A bundle is missing or damaged, or does not see what the cell shows.
+        BundleError: A bundle is missing or damaged, or sees other pictures than the others.
     """
-    if plan.simulation is None:
-        raise UserError("the plan needs a section simulation: its scenes are laid by the simulated cell")
     for task in plan.tasks:
         if task not in TASKS:
             raise unknown_name("task", task, list(TASKS), "tasks")
     scene_seed(plan, plan.trials - 1)
     bundles = {policy.bundle: read_bundle(policy.bundle) for policy in plan.policies.values()}
-    first, *others = bundles.values()
-    for other in others:
-        if other.manifest.cameras != first.manifest.cameras:
-            raise UserError(
-                f"{other.path}: cameras differ from those of {first.path}: policies are compared on the "
-                "same pictures"
-            )
+    require_same_cameras(tuple(bundles.values()))
+    return bundles
+
+
+def open_cell_trials(plan: EvaluationPlan) -> CellTrials:
+    """Return the cell with every bundle of the plan loaded.
+
+    Raises:
+        UserError: As `bundles_of`.
+        BundleError: As `bundles_of`, or a bundle does not see what the cell shows.
+    """
+    bundles = bundles_of(plan)
+    assert plan.simulation is not None
     randomization = RandomizationConfig.from_name(plan.simulation.randomization)
-    cell = cell_for(first, randomization, plan.simulation.instructions)
+    cell = cell_for(next(iter(bundles.values())), randomization, plan.simulation.instructions)
     return CellTrials(plan, cell, {path: OnnxPolicy(bundle) for path, bundle in bundles.items()})
 
 

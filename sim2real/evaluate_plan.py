@@ -36,7 +36,7 @@ from dygro_ros.evaluation.results import results
 from dygro_ros.evaluation.session import Session
 from dygro_ros.evaluation.trial_robot import TrialRobot
 from dygro_ros.ros_commands import require_ros
-from sim2real.cell_trials import open_cell_trials, run_to_the_end
+from sim2real.cell_trials import bundles_of, open_cell_trials, run_to_the_end
 
 NODES_LOG = "nodes.log"
 
@@ -84,7 +84,7 @@ def through_the_nodes(plan: EvaluationPlan, folder: Path) -> Iterator[Running]:
     # Only where there is ROS.
     from sim2real.ros_cell_trials import cell_nodes, run_through_the_nodes
 
-    open_cell_trials(plan).close()
+    bundles_of(plan)
     with cell_nodes(plan, folder / NODES_LOG) as robot:
         yield Running(robot, time.monotonic, run_through_the_nodes)
 

@@ -38,6 +38,7 @@ from rich.progress import (
 from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import DataError, RunFolderError, UserError, run_main, unknown_name
 from dygro_ros.evaluation.ledger import JsonLinesLedger
+from dygro_ros.whole_file import write_json
 from sim2real.bundle_episodes import Contestant, EpisodeJob, EpisodeResult, SimulatedCellWorker, run_episodes
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import TASKS
@@ -214,13 +215,6 @@ def claim_folder(out: Path, plan: dict[str, Any], *, overwrite: bool) -> None:
         raise RunFolderError(f"{out} exists and is no evaluation of ours: choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     write_json(source, plan)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON beside the path, then rename it into place."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(beside, path)
 
 
 def evaluate(

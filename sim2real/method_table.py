@@ -17,7 +17,8 @@ import tyro
 
 from dygro_ros.errors import DataError, UserError, run_main
 from dygro_ros.evaluation.statistics import cluster_interval
-from sim2real.evaluate_sim import RESULTS_FILE, write_json
+from dygro_ros.whole_file import write_json
+from sim2real.evaluate_sim import RESULTS_FILE
 from sim2real.evaluation_summary import BASE, POLICY, with_interval
 
 METHODS = ("base", "sft", "ppo", "residual", "dygro")

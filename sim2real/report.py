@@ -18,7 +18,8 @@ import tyro
 
 from dygro_ros.errors import DataError, RunFolderError, run_main
 from dygro_ros.evaluation.figures import task_label
-from dygro_ros.evaluation.html_page import page, soft, text, write_text
+from dygro_ros.evaluation.html_page import page, soft, text
+from dygro_ros.whole_file import write_text
 from sim2real.evaluation_summary import BASE, POLICY, with_interval
 from sim2real.plots import difference_plot, gate_heat_map, success_bars
 from sim2real.training_logs import training_figures

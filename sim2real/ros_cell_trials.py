@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -29,9 +30,10 @@ from dygro_ros.evaluation.session import Phase, Session
 from dygro_ros.evaluation.trial_robot import RobotStatus
 from dygro_ros.graph import overrides_for, processes
 from dygro_ros.layout import ACTION_SIZE
+from dygro_ros.nodes.bridge_client import answer_from
 from dygro_ros.nodes.managed import LATCHED, NEWEST
 from dygro_ros.nodes.participation import participating
-from dygro_ros.nodes.ros_trial_robot import HOME_S, RosTrialRobot
+from dygro_ros.nodes.ros_trial_robot import ANSWER_S, HOME_S, RosTrialRobot
 from dygro_ros.start import Graph
 from sim2real.cell.work_cell import HOME
 from sim2real.cell_trials import scene_seed
@@ -63,13 +65,11 @@ class RosCellTrials(RosTrialRobot):
         self.stop("the scene is laid anew")
         self.until("the arms to stop", lambda: self._mode.startswith("stopped"), HOME_S)
         seed = scene_seed(self._plan, trial.scene)
-        values = (
-            ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=trial.task),
-            ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=seed),
-        )
-        parameters = [Parameter(name=n, value=v) for n, v in zip(("task", "seed"), values, strict=True)]
-        self.answer("sim_robot/set_parameters", self._sim_set, SetParameters.Request(parameters=parameters))
-        answer = self.answer("sim_robot/same_episode", self._lays, Trigger.Request())
+        scene = (("task", trial.task), ("seed", seed))
+        values = [Parameter(name, value=value).to_parameter_msg() for name, value in scene]
+        request = SetParameters.Request(parameters=values)
+        answer_from(self._sim_set, request, "sim_robot/set_parameters", ANSWER_S)
+        answer = answer_from(self._lays, Trigger.Request(), "sim_robot/same_episode", ANSWER_S)
         if not answer.success:
             raise UserError(f"sim_robot: {answer.message}")
         self._laid = (trial.task, seed)
@@ -82,14 +82,10 @@ class RosCellTrials(RosTrialRobot):
         known = super().status()
         episode = self._episode
         ours = self._laid is not None and (episode.get("task"), episode.get("seed")) == self._laid
-        return RobotStatus(
-            ready=known.ready,
-            waits_for=known.waits_for,
-            running=known.running,
-            stopped=known.stopped,
+        return replace(
+            known,
             over=bool(ours and episode.get("over")),
             succeeded=bool(episode.get("success")) if ours else None,
-            health=known.health,
         )
 
     def _has_reset(self) -> bool:
@@ -130,7 +126,7 @@ def run_through_the_nodes(session: Session) -> Iterator[int]:
             yield number
             continue
         session.tick()
-        threading.Event().wait(TICK_S)
+        time.sleep(TICK_S)
 
 
 @contextmanager

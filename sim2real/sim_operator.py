@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
@@ -92,14 +92,7 @@ class SimOperator(BridgeClient):
         )
 
     def _set_episode(self, task: str, seed: int) -> None:
-        values = [
-            Parameter(
-                name="task", value=ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=task)
-            ),
-            Parameter(
-                name="seed", value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=seed)
-            ),
-        ]
+        values = [Parameter(n, value=v).to_parameter_msg() for n, v in (("task", task), ("seed", seed))]
         self.answer("sim_robot/set_parameters", self._set, SetParameters.Request(parameters=values))
 
     def _until(self, what: str, true: Callable[[], object], timeout_s: float = ANSWER_S) -> None:

@@ -12,8 +12,8 @@ from evaluation_fixtures import VALUES
 
 pytest.importorskip("rclpy", reason="the ros extra is for Linux on x86-64")
 
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 
 from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import UserError
@@ -21,6 +21,7 @@ from dygro_ros.evaluation.plan import read_plan
 from dygro_ros.evaluation.replay import read_recording, replay
 from dygro_ros.inference import OnnxPolicy
 from dygro_ros.middleware import middleware_environment
+from dygro_ros.nodes.bridge_client import answer_from
 from sim2real import evaluate_plan
 from sim2real.ros_cell_trials import cell_nodes
 
@@ -72,9 +73,8 @@ def test_two_bundles_take_turns_and_each_trial_can_be_replayed(
 def test_a_bundle_is_not_changed_under_a_policy_that_runs(plan: Path, tmp_path: Path) -> None:
     with cell_nodes(read_plan(plan), tmp_path / "nodes.log") as robot:
         robot.until("the arms to hold", lambda: robot.status().running is False and robot._rests(), 60.0)
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="/other")
-        request = SetParameters.Request(parameters=[Parameter(name="bundle", value=value)])
-        [result] = robot.answer("policy_node/set_parameters", robot._set, request).results
+        request = SetParameters.Request(parameters=[Parameter("bundle", value="/other").to_parameter_msg()])
+        [result] = answer_from(robot._set, request, "policy_node", 5.0).results
         assert not result.successful and "deactivate and clean up the node first" in result.reason
 
 

@@ -1,1 +1,1 @@
-"""Evaluation logic without ROS: statistics now, plan and ledger with the operator tools."""
+"""Evaluation logic without ROS: plan, ledger, the trial at hand, statistics, report, replay."""

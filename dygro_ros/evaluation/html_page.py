@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 STYLE = """
 :root { --ink: #202124; --soft: #5f646d; --line: #e1e4e8; --good: #2e7d50; --bad: #b23a2e; }
@@ -67,10 +65,3 @@ def page(title: str, parts: Iterable[str]) -> str:
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write a file whole or not at all."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(content, encoding="utf-8")
-    os.replace(beside, path)

@@ -5,25 +5,23 @@ Reads only `results`, so that it can be made again from the JSON beside it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dygro_ros.evaluation.figures import task_label
-from dygro_ros.evaluation.html_page import page, soft, text, write_text
+from dygro_ros.evaluation.html_page import page, soft, text
 from dygro_ros.evaluation.plots import difference_plot, rate_plot
 from dygro_ros.evaluation.results import ALL, resolution
+from dygro_ros.whole_file import write_json, write_text
 
 REPORT_FILE, RESULTS_FILE = "report.html", "results.json"
 
 
 def write_report(results: Mapping[str, Any], folder: Path) -> Path:
     """Write page and JSON into the evaluation's folder; return the page."""
-    content = json.dumps(results, indent=1, allow_nan=False)
-    write_text(folder / RESULTS_FILE, content + "\n")
-    # What JSON made of tuples is what a page made again from the file would see.
-    write_text(folder / REPORT_FILE, render(json.loads(content)))
+    write_json(folder / RESULTS_FILE, results)
+    write_text(folder / REPORT_FILE, render(results))
     return folder / REPORT_FILE
 
 
@@ -153,7 +151,7 @@ def _rate_table(results: Mapping[str, Any]) -> str:
             f"<td>{seconds}</td><td>{rate['timed_out']}</td><td>{rate['interventions']}</td>"
             f"<td>{rate['safety_stops']}</td>"
         )
-        rows.append(f"<tr{' class=total' if rate['task'] == ALL else ''}>{cells}</tr>")
+        rows.append(_row(rate["task"], cells))
     return _table(head, rows)
 
 
@@ -173,7 +171,7 @@ def _comparison_table(results: Mapping[str, Any]) -> str:
             f"<td>{c['trials']}</td><td class='left'>{text(c['test'])}</td><td>{c['p_value']:.2g}</td>"
             f"<td class='left'>{verdict}</td>"
         )
-        rows.append(f"<tr{' class=total' if c['task'] == ALL else ''}>{cells}</tr>")
+        rows.append(_row(c["task"], cells))
     return _table(head, rows)
 
 
@@ -240,6 +238,11 @@ def _plain(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _row(task: str, cells: str) -> str:
+    """Return a task's row; that of all tasks stands out."""
+    return f"<tr{' class=total' if task == ALL else ''}>{cells}</tr>"
 
 
 def _table(head: str, rows: Sequence[str]) -> str:

@@ -12,7 +12,6 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from dygro_ros.evaluation.plan import planned_trials
 from dygro_ros.evaluation.record import EvaluationRecord, FinishedTrial
 from dygro_ros.evaluation.statistics import (
     Interval,
@@ -199,7 +198,7 @@ def results(record: EvaluationRecord) -> dict[str, Any]:
         "trials_each": plan.trials,
         "policies": order,
         "tasks": tasks,
-        "planned": len(planned_trials(plan, record.seal.codes)),
+        "planned": len(record.trials),
         "finished": len(finished),
         "unblinded": record.unblinded,
         "rates": [asdict(rate) for rate in rates(finished, order, tasks)],

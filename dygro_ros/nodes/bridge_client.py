@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,29 @@ from dygro_ros.errors import UserError
 from dygro_ros.nodes.managed import LATCHED
 
 ANSWER_S = 20.0
+
+
+def answer_from(client: Any, request: Any, name: str, timeout_s: float) -> Any:
+    """Return the answer to a request, where another thread spins the client's node.
+
+    Args:
+        client: Of the service.
+        request: What to ask.
+        name: Who answers, for the message.
+        timeout_s: The service may take this long to appear, and to answer [s].
+
+    Raises:
+        UserError: It does not.
+    """
+    if not client.wait_for_service(timeout_sec=min(timeout_s, ANSWER_S)):
+        raise UserError(f"{name} has not appeared within {min(timeout_s, ANSWER_S):g} s")
+    answered = threading.Event()
+    future = client.call_async(request)
+    future.add_done_callback(lambda _: answered.set())
+    if not answered.wait(timeout_s):
+        client.remove_pending_request(future)
+        raise UserError(f"{name} has not answered within {timeout_s:g} s")
+    return future.result()
 
 
 class BridgeClient(Node):

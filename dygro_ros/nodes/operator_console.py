@@ -22,6 +22,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from dygro_ros.errors import UserError, run_main, unknown_name
 from dygro_ros.layout import encode_instruction
+from dygro_ros.nodes.bridge_client import answer_from
 from dygro_ros.nodes.managed import LATCHED, NEWEST
 from dygro_ros.nodes.participation import participating
 
@@ -69,14 +70,7 @@ class OperatorConsole(Node):
         )
 
     def _ask(self, client: Any, request: Any) -> str:
-        if not client.wait_for_service(timeout_sec=ANSWER_S):
-            raise UserError(f"no arm bridge has appeared within {ANSWER_S:g} s")
-        answered = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda future: answered.set())
-        if not answered.wait(ANSWER_S):
-            raise UserError(f"the arm bridge has not answered within {ANSWER_S:g} s")
-        answer = future.result()
+        answer = answer_from(client, request, "the arm bridge", ANSWER_S)
         return ("" if answer.success else "refused: ") + str(answer.message)
 
 

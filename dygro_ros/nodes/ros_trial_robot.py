@@ -10,14 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float32MultiArray, String
 from std_srvs.srv import SetBool, Trigger
@@ -26,6 +25,7 @@ from trajectory_msgs.msg import JointTrajectory
 from dygro_ros.errors import NotAllowed, UserError
 from dygro_ros.evaluation.plan import PlannedTrial, PolicyPlan, TaskPlan
 from dygro_ros.evaluation.trial_robot import RobotStatus
+from dygro_ros.nodes.bridge_client import answer_from
 from dygro_ros.nodes.managed import LATCHED, NEWEST, OBSERVATIONS, RELIABLE
 from dygro_ros.nodes.policy_node import OBSERVED_IMAGES, OBSERVED_JOINTS
 from dygro_ros.nodes.trial_recorder import TrialRecorder
@@ -136,26 +136,10 @@ class RosTrialRobot(Node):
             NotAllowed: It refuses.
             UserError: It does not answer.
         """
-        answer = self.answer(f"arm_bridge/{service}", self._asks[service], Trigger.Request())
+        answer = answer_from(self._asks[service], Trigger.Request(), f"arm_bridge/{service}", ANSWER_S)
         if not answer.success:
             raise NotAllowed(str(answer.message))
         return str(answer.message)
-
-    def answer(self, name: str, client: Any, request: Any, timeout_s: float = ANSWER_S) -> Any:
-        """Return the answer to a request.
-
-        Raises:
-            UserError: There is none in time.
-        """
-        if not client.wait_for_service(timeout_sec=ANSWER_S):
-            raise UserError(f"{name} has not appeared within {ANSWER_S:g} s")
-        answered = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _: answered.set())
-        if not answered.wait(timeout_s):
-            client.remove_pending_request(future)
-            raise UserError(f"{name} has not answered within {timeout_s:g} s")
-        return future.result()
 
     def lay(self, trial: PlannedTrial) -> str | None:
         """Lay the scene where that needs no hands; return what to tell the policy, if anything else."""
@@ -175,7 +159,8 @@ class RosTrialRobot(Node):
             self.until("the arms to rest", self._rests, HOME_S, current)
             say("the policy")
             self._open(policy)
-            self.answer("arm_bridge/use_residual", self._residual, SetBool.Request(data=policy.residual))
+            residual = SetBool.Request(data=policy.residual)
+            answer_from(self._residual, residual, "arm_bridge/use_residual", ANSWER_S)
             instruction = self.lay(trial) or task.instruction
             self._instruct.publish(String(data=instruction or ""))
             say("the arms to go home")
@@ -202,9 +187,9 @@ class RosTrialRobot(Node):
         for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
             self._transit(transition)
         self._bundle = None
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(policy.bundle))
-        request = SetParameters.Request(parameters=[Parameter(name="bundle", value=value)])
-        [result] = self.answer("policy_node/set_parameters", self._set, request).results
+        wanted = Parameter("bundle", value=str(policy.bundle)).to_parameter_msg()
+        request = SetParameters.Request(parameters=[wanted])
+        [result] = answer_from(self._set, request, "policy_node/set_parameters", ANSWER_S).results
         if not result.successful:
             raise UserError(f"policy_node: {result.reason}")
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
@@ -215,7 +200,7 @@ class RosTrialRobot(Node):
 
     def _transit(self, transition: int) -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))
-        answer = self.answer("policy_node/change_state", self._change, request, LOADS_S)
+        answer = answer_from(self._change, request, "policy_node/change_state", LOADS_S)
         return bool(answer.success)
 
     def until(
