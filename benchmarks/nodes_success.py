@@ -39,8 +39,9 @@ def main() -> int:
     waiting = synchronous(options.bundle, seeds)
     show("the cell waits for the policy", waiting)
     nodes: dict[str, list[bool]] = {}
-    with Graph(processes("sim", all_overrides(str(options.bundle), "", options.set))), participating():
-        operator = SimOperator()
+    overrides = all_overrides(str(options.bundle), "", options.set)
+    with Graph(processes("sim", overrides)) as graph, participating():
+        operator = SimOperator(graph)
         try:
             operator.wait_until_ready()
             for task in TASKS:

@@ -26,6 +26,7 @@ class ControlLoop:
         tick: Callable[[float], None],
         period_s: float,
         *,
+        prepare: Callable[[], None] | None = None,
         finish: Callable[[], None] | None = None,
         priority: int = 0,
         clock: Callable[[], float] = time.monotonic,
@@ -36,13 +37,14 @@ class ControlLoop:
         Args:
             tick: Called in the loop's own thread with the time [s]; an exception ends the loop.
             period_s: Time between two calls [s].
+            prepare: Called in the loop's own thread before the first call; `start` waits for it.
             finish: Called in the loop's own thread when it ends.
             priority: Real-time priority of the loop's own thread, 1 to 99; 0: none.
             clock: Monotonic clock [s].
             sleep: Waits a number of seconds.
         """
         self._tick, self._period_s = tick, period_s
-        self._finish, self._clock, self._sleep = finish, clock, sleep
+        self._prepare, self._finish, self._clock, self._sleep = prepare, finish, clock, sleep
         self._priority = priority
         self.scheduling = ""
         """What the loop's thread runs with, as `ask_for_priority` says; empty before `start`."""
@@ -78,13 +80,15 @@ class ControlLoop:
 
     def _run_with_priority(self) -> None:
         self.scheduling = ask_for_priority(self._priority)
-        self._begun.set()
         self.run()
 
     def run(self) -> None:
         """Call until `stop`, in this thread."""
-        due_s = self._clock()
         try:
+            if self._prepare is not None:
+                self._prepare()
+            self._begun.set()
+            due_s = self._clock()
             while not self._ends.is_set():
                 now_s = self._clock()
                 if now_s < due_s:
@@ -95,5 +99,6 @@ class ControlLoop:
                 passed = int((self._clock() - due_s) / self._period_s) + 1
                 due_s += max(passed, 1) * self._period_s
         finally:
+            self._begun.set()
             if self._finish is not None:
                 self._finish()

@@ -115,16 +115,27 @@ class Graph:
 
     def wait(self) -> tuple[str, int]:
         """Return name and exit code of the first process that ends."""
-        while True:
-            for name, process in self.running.items():
-                code = process.poll()
-                if code is not None:
-                    # A death is the supervisor's to tell; give it the time to.
-                    supervisor = self.running.get(SUPERVISOR)
-                    if name != SUPERVISOR and supervisor is not None and supervisor.poll() is None:
-                        time.sleep(1.0)
-                    return name, code
+        while (ended := self._first_ended()) is None:
             time.sleep(LOOK_PERIOD_S)
+        # A death is the supervisor's to tell; give it the time to.
+        supervisor = self.running.get(SUPERVISOR)
+        if ended[0] != SUPERVISOR and supervisor is not None and supervisor.poll() is None:
+            time.sleep(1.0)
+        return ended
+
+    def check(self) -> None:
+        """Check that all still run.
+
+        Raises:
+            UserError: One has ended; says which.
+        """
+        ended = self._first_ended()
+        if ended is not None:
+            raise UserError(f"{ended[0]} has ended with code {ended[1]}; what the nodes printed says why")
+
+    def _first_ended(self) -> tuple[str, int] | None:
+        codes = ((name, process.poll()) for name, process in self.running.items())
+        return next(((name, code) for name, code in codes if code is not None), None)
 
     def end(self) -> None:
         """End all, the politer way first."""

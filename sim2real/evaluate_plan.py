@@ -85,8 +85,8 @@ def through_the_nodes(plan: EvaluationPlan, folder: Path) -> Iterator[Running]:
     from sim2real.ros_cell_trials import cell_nodes, run_through_the_nodes
 
     bundles_of(plan)
-    with cell_nodes(plan, folder / NODES_LOG) as robot:
-        yield Running(robot, time.monotonic, run_through_the_nodes)
+    with cell_nodes(plan, folder / NODES_LOG) as (robot, graph):
+        yield Running(robot, time.monotonic, lambda session: run_through_the_nodes(session, graph))
 
 
 def main() -> int:

@@ -38,8 +38,9 @@ def demo(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     read_bundle(options.bundle)  # What is wrong with it is said before anything starts.
     strips = []
-    with Graph(processes("sim", all_overrides(str(options.bundle), "", options.set))), participating():
-        operator = SimOperator()
+    overrides = all_overrides(str(options.bundle), "", options.set)
+    with Graph(processes("sim", overrides)) as graph, participating():
+        operator = SimOperator(graph)
         try:
             operator.wait_until_ready()
             for task in TASKS:

@@ -102,11 +102,15 @@ class RosCellTrials(RosTrialRobot):
         self._joints = np.array(message.position)
 
 
-def run_through_the_nodes(session: Session) -> Iterator[int]:
+def run_through_the_nodes(session: Session, graph: Graph) -> Iterator[int]:
     """Run every trial that is left, judged by the tasks' own success checks; yield each one's number.
 
+    Args:
+        session: The trials.
+        graph: Runs the nodes.
+
     Raises:
-        UserError: A trial does not become ready.
+        UserError: A trial does not become ready, or a node has ended.
     """
     waits_s = time.monotonic()
     while (view := session.view()).phase is not Phase.FINISHED:
@@ -125,13 +129,14 @@ def run_through_the_nodes(session: Session) -> Iterator[int]:
             waits_s = time.monotonic()
             yield number
             continue
+        graph.check()
         session.tick()
         time.sleep(TICK_S)
 
 
 @contextmanager
-def cell_nodes(plan: EvaluationPlan, log: Path) -> Iterator[RosCellTrials]:
-    """Start the nodes of the plan's simulated robot and yield who asks them.
+def cell_nodes(plan: EvaluationPlan, log: Path) -> Iterator[tuple[RosCellTrials, Graph]]:
+    """Start the nodes of the plan's simulated robot and yield who asks them, and what runs them.
 
     Raises:
         UserError: The plan asks for what the simulated robot does not do.
@@ -146,14 +151,14 @@ def cell_nodes(plan: EvaluationPlan, log: Path) -> Iterator[RosCellTrials]:
         "image_size": read_bundle(first.bundle).manifest.cameras[0].height,
     }
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output, Graph(processes(plan.robot, overrides), output), participating():
+    with log.open("ab") as output, Graph(processes(plan.robot, overrides), output) as graph, participating():
         robot = RosCellTrials(plan)
         executor = SingleThreadedExecutor()
         executor.add_node(robot)
         spinning = threading.Thread(target=executor.spin, name="evaluation", daemon=True)
         spinning.start()
         try:
-            yield robot
+            yield robot, graph
         finally:
             executor.shutdown()
             spinning.join()

@@ -21,6 +21,7 @@ from dygro_ros.layout import ACTION_SIZE
 from dygro_ros.nodes.bridge_client import ANSWER_S, BridgeClient
 from dygro_ros.nodes.managed import LATCHED, NEWEST
 from dygro_ros.nodes.messages import picture_of, to_ns
+from dygro_ros.start import Graph
 from sim2real.cell.work_cell import HOME
 
 START_S, EPISODE_S = 60.0, 30.0
@@ -42,10 +43,11 @@ class WatchedEpisode:
 class SimOperator(BridgeClient):
     """Asks the arm bridge and the simulated robot what an operator would ask."""
 
-    def __init__(self) -> None:
-        """Listen; `wait_until_ready` waits for the nodes."""
+    def __init__(self, graph: Graph) -> None:
+        """Listen; `wait_until_ready` waits for the nodes, which `graph` runs."""
         bridge = ("arm_bridge/stop", "arm_bridge/reset", "arm_bridge/run")
         super().__init__("sim_operator", (*bridge, "sim_robot/same_episode"))
+        self._graph = graph
         self._set = self.create_client(SetParameters, "sim_robot/set_parameters")
         self._instruct = self.create_publisher(String, "dygro/instruction", LATCHED)
         self._episode: dict[str, Any] = {}
@@ -59,7 +61,7 @@ class SimOperator(BridgeClient):
         """Wait until the arms hold.
 
         Raises:
-            UserError: They do not within a minute.
+            UserError: They do not within a minute, or a node has ended.
         """
         self._until("the arms", lambda: self.mode.startswith("holding"), START_S)
 
@@ -98,6 +100,7 @@ class SimOperator(BridgeClient):
     def _until(self, what: str, true: Callable[[], object], timeout_s: float = ANSWER_S) -> None:
         ends_s = time.monotonic() + timeout_s
         while not true():
+            self._graph.check()
             if time.monotonic() > ends_s:
                 raise UserError(
                     f"waited {timeout_s:g} s for {what}; the arms say {self.mode or 'nothing'!r}, "

@@ -58,6 +58,8 @@ class SimRobotNode(ManagedNode):
         self._lock = threading.Lock()
         self._robot: SimRobot | None = None
         self._loop: ControlLoop | None = None
+        # Result and instruction, for whoever must not wait for a rendering.
+        self._known = (EpisodeResult("", 0, False, False, 0.0), "")
         self._said: EpisodeResult | None = None
         self._episode = self.create_publisher(String, "sim_robot/episode", LATCHED)
         self._states = {
@@ -78,12 +80,13 @@ class SimRobotNode(ManagedNode):
             image_size=parameters.image_size,
             wrist_cameras=parameters.wrist_cameras,
         )
-        self._robot = SimRobot(
+        robot = SimRobot(
             cell,
             camera_rate_hz=parameters.camera_rate_hz,
             camera_delay_s=parameters.camera_delay_s,
             command_delay_s=parameters.command_delay_s,
         )
+        robot.reset(parameters.task, parameters.seed, time.monotonic())
         self._pictures = [
             self.create_publisher(Image, f"/{name}/color/image_raw", NEWEST) for name in cell.cameras
         ]
@@ -91,9 +94,11 @@ class SimRobotNode(ManagedNode):
             self.create_publisher(CameraInfo, f"/{name}/color/camera_info", NEWEST) for name in cell.cameras
         ]
         self._target = {side: None for side in SIDES}
-        self._robot.reset(parameters.task, parameters.seed, time.monotonic())
+        self._robot = robot
+        self._note()
         # Pictures are rendered in the loop's thread, so what renders them has to be closed there.
-        self._loop = ControlLoop(self._tick, PERIOD_S, finish=cell.close)
+        # The first one takes up to half a second, in which no sign of life would come.
+        self._loop = ControlLoop(self._tick, PERIOD_S, prepare=lambda: cell.images(), finish=cell.close)
 
     def begin(self) -> None:
         """Let time pass."""
@@ -116,15 +121,14 @@ class SimRobotNode(ManagedNode):
         """Return the episode."""
         if self._robot is None:
             return OK, "not configured", {}
-        with self._lock:
-            result = self._robot.result
-        return OK, "", dict(vars(result))
+        return OK, "", dict(vars(self._known[0]))
 
     def _tick(self, now_s: float) -> None:
         assert self._robot is not None
         with self._lock:
             pictures = self._robot.advance_to(now_s)
             measured = self._robot.measured()
+            self._note()
         wall_ns = self.get_clock().now().nanoseconds
         for index, side in enumerate(SIDES):
             values = measured[index * SIDE_SIZE : (index + 1) * SIDE_SIZE]
@@ -163,15 +167,19 @@ class SimRobotNode(ManagedNode):
             except UserError as error:
                 response.success, response.message = False, str(error)
                 return response
+            self._note()
             instruction = self._robot.cell.instruction
         response.success, response.message = True, instruction
         return response
 
+    def _note(self) -> None:
+        assert self._robot is not None
+        self._known = (self._robot.result, self._robot.cell.instruction)
+
     def _say_episode(self) -> None:
         if self._robot is None:
             return
-        with self._lock:
-            result, instruction = self._robot.result, self._robot.cell.instruction
+        result, instruction = self._known
         if result != self._said:
             self._said = result
             self._episode.publish(String(data=json.dumps(vars(result) | {"instruction": instruction})))

@@ -66,6 +66,17 @@ def test_what_finishes_runs_in_the_same_thread_even_after_an_error() -> None:
     assert done == [True] and not loop.running
 
 
+def test_what_prepares_is_done_in_the_loops_own_thread_once_it_has_started() -> None:
+    done: list[str] = []
+    loop = ControlLoop(
+        lambda now_s: done.append("call"), 0.001, prepare=lambda: done.append(threading.current_thread().name)
+    )
+    loop.start()
+    assert done[0] == "control"
+    loop.stop()
+    assert "control" not in done[1:]
+
+
 def test_a_loop_in_a_thread_starts_and_stops() -> None:
     loop = ControlLoop(lambda now_s: None, 0.001)
     loop.start()

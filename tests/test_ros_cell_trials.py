@@ -71,7 +71,7 @@ def test_two_bundles_take_turns_and_each_trial_can_be_replayed(
 
 
 def test_a_bundle_is_not_changed_under_a_policy_that_runs(plan: Path, tmp_path: Path) -> None:
-    with cell_nodes(read_plan(plan), tmp_path / "nodes.log") as robot:
+    with cell_nodes(read_plan(plan), tmp_path / "nodes.log") as (robot, _):
         robot.until("the arms to hold", lambda: robot.status().running is False and robot._rests(), 60.0)
         request = SetParameters.Request(parameters=[Parameter("bundle", value="/other").to_parameter_msg()])
         [result] = answer_from(robot._set, request, "policy_node", 5.0).results

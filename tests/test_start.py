@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 pytest.importorskip("rclpy", reason="the ros extra is for Linux on x86-64")
 
 from nodes_fixtures import ROOT, WAIT_S, Onlooker, settings
+
+from sim2real.sim_operator import START_S
 
 pytestmark = pytest.mark.usefixtures("own_domain")
 
@@ -20,6 +23,16 @@ def running(pid: str) -> bool:
         return "State:\tZ" not in Path("/proc", pid, "status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_who_waits_for_nodes_is_told_when_one_has_ended(node_bundle: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sim2real.robot_demo", "--bundle", str(node_bundle)]
+    command += ["--out", str(tmp_path), "--set", "sim_robot.task=juggling"]
+    begun_s = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and time.monotonic() - begun_s < START_S
+    assert "sim_robot cannot become active: unknown task 'juggling'" in done.stderr
+    assert "supervisor has ended with code 2; what the nodes printed says why" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -71,13 +71,12 @@ class Recorder(BridgeClient):
         """Wait.
 
         Raises:
-            CalibrationError: It does not happen in time, or a node has ended.
+            CalibrationError: It does not happen in time.
+            UserError: A node has ended.
         """
         ends_s = time.monotonic() + timeout_s
         while not true():
-            for name, process in graph.running.items():
-                if process.poll() is not None:
-                    raise CalibrationError(f"{name} has ended while waiting for {what}: see above")
+            graph.check()
             if self.mode.startswith("stop"):
                 raise CalibrationError(f"the arms are {self.mode}")
             if time.monotonic() > ends_s:

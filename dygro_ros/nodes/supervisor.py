@@ -58,6 +58,7 @@ class Supervisor(Node):
             raise UserError("supervisor: parameter nodes must name the nodes to bring up")
         self._reasons: dict[str, str] = {}
         self._up: list[str] = []
+        self._heard: set[str] = set()
         self._watchdog: Watchdog | None = None
         self._topics = TopicCheck(self, self.names)
         self.create_timer(TOPIC_PERIOD_S, self._look_at_a_topic)
@@ -76,7 +77,8 @@ class Supervisor(Node):
         """
         for name in self.names:
             until_s = time.monotonic() + APPEARS_S
-            while not self._changes[name].service_is_ready():
+            # Its signs of life may be found later than its services, and none can be missed before the first.
+            while not (self._changes[name].service_is_ready() and name in self._heard):
                 if time.monotonic() > until_s:
                     raise UserError(f"{name} has not appeared within {APPEARS_S:g} s")
                 self._spin_once()
@@ -163,7 +165,10 @@ class Supervisor(Node):
             self.get_logger().warning(sentence)
 
     def _on_alive(self, message: String) -> None:
-        if self._watchdog is not None and message.data in self.names:
+        if message.data not in self.names:
+            return
+        self._heard.add(message.data)
+        if self._watchdog is not None:
             self._watchdog.heard(message.data, time.monotonic())
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
