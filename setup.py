@@ -38,7 +38,7 @@ REALSENSE = [f"pyrealsense2>=2.56{WHEELS}", f"libusb-package>=1.0.26{WHEELS}"]
 
 MCAP = ["mcap-ros2-support>=0.5"]
 
-EVAL = ["scipy>=1.11", "matplotlib>=3.8", *MCAP]
+EVAL = ["scipy>=1.11", "matplotlib>=3.8", "av>=12", "fastapi>=0.115", "uvicorn>=0.30", *MCAP]
 
 # torch and mujoco are pinned: bit-exact resume and grasping contacts were measured on these versions.
 TRAIN = [
@@ -65,6 +65,8 @@ TEST = [
     "pytest>=8.2",
     "pytest-timeout>=2.3",
     "hypothesis>=6.100",
+    "httpx>=0.27",
+    "selenium>=4.20",
     "setuptools>=68",
     "ruff>=0.17.5,<0.18",
     "mypy>=2.4,<2.5",
@@ -98,7 +100,7 @@ setup(
     packages=find_packages(
         include=[p for name in (NAME, "models", "sim2real", "training") for p in (name, f"{name}.*")]
     ),
-    package_data={NAME: ["py.typed"]},
+    package_data={NAME: ["py.typed", "evaluation/page/static/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -117,6 +119,7 @@ setup(
         "console_scripts": [
             "dygro-start = dygro_ros.start:main",
             "dygro-doctor = dygro_ros.doctor:main",
+            "dygro-evaluate = dygro_ros.ros_commands:evaluate",
             "dygro-operator = dygro_ros.ros_commands:operator",
             "dygro-calibrate-delay = dygro_ros.ros_commands:calibrate_delay",
             *(f"{name} = {module}:main" for name, module in EXECUTABLES.items()),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dygro_ros.errors import UserError, unknown_name
-from dygro_ros.robot_profile import profile_path, read_profile
+from dygro_ros.robot_profile import RobotProfile, profile_path, read_profile
 
 MODULES = {
     "sim_robot": "sim2real.sim_robot_node",
@@ -20,7 +20,7 @@ MODULES = {
     "policy_node": "dygro_ros.nodes.policy_node",
     "arm_bridge": "dygro_ros.nodes.arm_bridge",
 }
-POLICY, SIM_ROBOT, SUPERVISOR = "policy_node", "sim_robot", "supervisor"
+POLICY, BRIDGE, SIM_ROBOT, SUPERVISOR = "policy_node", "arm_bridge", "sim_robot", "supervisor"
 SUPERVISOR_MODULE = "dygro_ros.nodes.supervisor"
 
 
@@ -49,6 +49,11 @@ class NodeProcess:
         return arguments
 
 
+def node_names(profile: RobotProfile) -> list[str]:
+    """Return the nodes that a profile has a section for, in the order of their coming up."""
+    return [name for name in MODULES if getattr(profile, name) is not None]
+
+
 def overrides_for(bundle: str, instruction: str) -> dict[str, dict[str, str | int | float | bool]]:
     """Return the parameters that every start gives: the bundle's folder and what to do."""
     folder = str(Path(bundle).resolve()) if bundle else ""
@@ -70,7 +75,7 @@ def processes(
     """
     path = profile_path(robot)
     profile = read_profile(path)
-    names = [name for name in MODULES if getattr(profile, name) is not None]
+    names = node_names(profile)
     for name, values in overrides.items():
         if name not in names:
             raise UserError(f"{path} has no {name}, so its {', '.join(values)} cannot be set")

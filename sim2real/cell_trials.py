@@ -60,6 +60,9 @@ class CellTrials:
         """Move no more."""
         self._running = None
 
+    def reset(self) -> None:
+        """Latch nothing."""
+
     def end(self) -> None:
         """Move no more."""
         self._running = None

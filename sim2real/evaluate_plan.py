@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import tyro
 from rich.progress import (
@@ -27,12 +27,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from dygro_ros.errors import run_main
+from dygro_ros.errors import UserError, run_main
+from dygro_ros.evaluation.conduct import PORT, Page, close_sitting, now, opened, sit, unblind
+from dygro_ros.evaluation.live_picture import LivePicture
 from dygro_ros.evaluation.plan import EvaluationPlan, read_plan
-from dygro_ros.evaluation.provenance import provenance
-from dygro_ros.evaluation.record import open_record
-from dygro_ros.evaluation.report import write_report
-from dygro_ros.evaluation.results import results
+from dygro_ros.evaluation.record import EvaluationRecord
 from dygro_ros.evaluation.session import Session
 from dygro_ros.evaluation.trial_robot import TrialRobot
 from dygro_ros.ros_commands import require_ros
@@ -51,6 +50,10 @@ class EvaluatePlan:
     """Folder for ledger and report; runs/evaluations/<name of the plan's file> by default."""
     nodes: bool = False
     """Through the ROS 2 nodes, over real DDS and in real time, with a recording of each trial."""
+    operator: Literal["none", "terminal", "web"] = "none"
+    """Through the nodes: a person judges, in the terminal or on a page, in place of the tasks' own checks."""
+    port: int = PORT
+    """Of the page; 0 takes any that is free."""
     unblind: bool = False
     """Open the code names when every trial is done."""
 
@@ -58,13 +61,12 @@ class EvaluatePlan:
 class Running(NamedTuple):
     """A robot that is up, its clock [s], and what runs a session on it to the end."""
 
+    where: str
     robot: TrialRobot
     clock: Callable[[], float]
     run: Callable[[Session], Iterator[int]]
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    picture: LivePicture
+    """What its head camera sees, where it has one in real time."""
 
 
 @contextmanager
@@ -72,7 +74,8 @@ def in_process(plan: EvaluationPlan, folder: Path) -> Iterator[Running]:
     """The cell waits for the policy, and time passes as fast as it can."""
     robot = open_cell_trials(plan)
     try:
-        yield Running(robot, robot.clock, lambda session: run_to_the_end(session, robot))
+        run = partial(run_to_the_end, robot=robot)
+        yield Running("in process", robot, robot.clock, run, LivePicture())
     finally:
         robot.close()
 
@@ -86,33 +89,40 @@ def through_the_nodes(plan: EvaluationPlan, folder: Path) -> Iterator[Running]:
 
     bundles_of(plan)
     with cell_nodes(plan, folder / NODES_LOG) as (robot, graph):
-        yield Running(robot, time.monotonic, lambda session: run_through_the_nodes(session, graph))
+        run = partial(run_through_the_nodes, graph=graph)
+        yield Running("through the nodes", robot, time.monotonic, run, robot.picture)
+
+
+def run_unattended(record: EvaluationRecord, running: Running) -> None:
+    """Run every trial that is left, with a progress bar."""
+    record.begin_session({"where": running.where, "at": now()})
+    session = Session(record, running.robot, clock=running.clock)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(TextColumn("trials"), *columns) as progress:
+        bar = progress.add_task("", total=len(record.trials), completed=len(record.finished))
+        for _ in running.run(session):
+            progress.advance(bar)
 
 
 def main() -> int:
     """Run what is left of the plan and write the report."""
     options = tyro.cli(EvaluatePlan)
     plan = read_plan(options.plan)
+    if options.operator != "none" and not options.nodes:
+        raise UserError(
+            f"--operator {options.operator} needs --nodes: in process nothing happens in real time"
+        )
     name = options.plan.stem + ("_nodes" if options.nodes else "")
     folder = options.out or Path("runs/evaluations") / name
     # Nothing is written before the plan is known to run here.
-    with (through_the_nodes if options.nodes else in_process)(plan, folder) as running:
-        record = open_record(folder, plan, lambda: provenance(plan))
-        try:
-            where = "through the nodes" if options.nodes else "in process"
-            record.begin_session({"where": where, "at": _now()})
-            session = Session(record, running.robot, clock=running.clock)
-            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-            with Progress(TextColumn("trials"), *columns) as progress:
-                bar = progress.add_task("", total=len(record.trials), completed=len(record.finished))
-                for _ in running.run(session):
-                    progress.advance(bar)
-            if options.unblind and not record.unblinded:
-                record.look("names", _now())
-            page = write_report(results(record), folder)
-        finally:
-            record.close()
-    print(page)
+    robot = (through_the_nodes if options.nodes else in_process)(plan, folder)
+    with robot as running, opened(plan, folder) as record:
+        if options.operator == "none":
+            run_unattended(record, running)
+        else:
+            page = Page(port=options.port) if options.operator == "web" else None
+            sit(record, running.robot, running.picture, page)
+        print(unblind(record) if options.unblind and record.complete else close_sitting(record))
     return 0
 
 

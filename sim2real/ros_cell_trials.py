@@ -6,17 +6,17 @@ The same nodes, over real DDS and in real time, as on a robot; the task's own su
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rcl_interfaces.srv import SetParameters
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -32,8 +32,9 @@ from dygro_ros.graph import overrides_for, processes
 from dygro_ros.layout import ACTION_SIZE
 from dygro_ros.nodes.bridge_client import answer_from
 from dygro_ros.nodes.managed import LATCHED, NEWEST
-from dygro_ros.nodes.participation import participating
+from dygro_ros.nodes.participation import participating, spinning
 from dygro_ros.nodes.ros_trial_robot import ANSWER_S, HOME_S, RosTrialRobot
+from dygro_ros.robot_profile import read_profile
 from dygro_ros.start import Graph
 from sim2real.cell.work_cell import HOME
 from sim2real.cell_trials import scene_seed
@@ -49,7 +50,7 @@ class RosCellTrials(RosTrialRobot):
 
     def __init__(self, plan: EvaluationPlan) -> None:
         """Listen."""
-        super().__init__()
+        super().__init__(read_profile(plan.robot))
         self._plan = plan
         self._sim_set = self.create_client(SetParameters, "sim_robot/set_parameters")
         self._lays = self.create_client(Trigger, "sim_robot/same_episode")
@@ -59,11 +60,11 @@ class RosCellTrials(RosTrialRobot):
         self.create_subscription(String, "sim_robot/episode", self._on_episode, LATCHED)
         self.create_subscription(JointState, "dygro/joint_states", self._on_joints, NEWEST)
 
-    def lay(self, trial: PlannedTrial) -> str | None:
+    def lay(self, trial: PlannedTrial, current: Callable[[], bool]) -> str | None:
         """Lay the scene's objects, and put the arms at home: under a latched stop, for they jump there."""
         self._laid = None
-        self.stop("the scene is laid anew")
-        self.until("the arms to stop", lambda: self._mode.startswith("stopped"), HOME_S)
+        self.stop_arms("the scene is laid anew")
+        self.until("the arms to stop", lambda: self._mode.startswith("stopped"), HOME_S, current)
         seed = scene_seed(self._plan, trial.scene)
         scene = (("task", trial.task), ("seed", seed))
         values = [Parameter(name, value=value).to_parameter_msg() for name, value in scene]
@@ -73,8 +74,9 @@ class RosCellTrials(RosTrialRobot):
         if not answer.success:
             raise UserError(f"sim_robot: {answer.message}")
         self._laid = (trial.task, seed)
-        self.until("the arms to be home", lambda: bool(np.abs(self._joints - HOME).max() < AT_HOME), HOME_S)
-        self.until("a reset", self._has_reset, HOME_S)
+        home = partial(self._near, HOME)
+        self.until("the arms to be home", home, HOME_S, current)
+        self.until("a reset", self._has_reset, HOME_S, current)
         return str(answer.message)
 
     def status(self) -> RobotStatus:
@@ -87,6 +89,9 @@ class RosCellTrials(RosTrialRobot):
             over=bool(ours and episode.get("over")),
             succeeded=bool(episode.get("success")) if ours else None,
         )
+
+    def _near(self, joints: NDArray[np.float64]) -> bool:
+        return bool(np.abs(self._joints - joints).max() < AT_HOME)
 
     def _has_reset(self) -> bool:
         try:
@@ -153,13 +158,5 @@ def cell_nodes(plan: EvaluationPlan, log: Path) -> Iterator[tuple[RosCellTrials,
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output, Graph(processes(plan.robot, overrides), output) as graph, participating():
         robot = RosCellTrials(plan)
-        executor = SingleThreadedExecutor()
-        executor.add_node(robot)
-        spinning = threading.Thread(target=executor.spin, name="evaluation", daemon=True)
-        spinning.start()
-        try:
+        with spinning(robot):
             yield robot, graph
-        finally:
-            executor.shutdown()
-            spinning.join()
-            robot.destroy_node()

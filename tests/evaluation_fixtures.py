@@ -1,6 +1,6 @@
 """What the tests of evaluations share: a plan, and a robot that does as it is told."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,12 @@ class ObedientRobot:
 
     def stop(self) -> None:
         self.calls.append("stop")
+
+    def reset(self) -> None:
+        self.calls.append("reset")
+        if self.refusal:
+            raise NotAllowed(self.refusal)
+        self.state = replace(self.state, stopped="", ready=True)
 
     def end(self) -> None:
         self.calls.append("end")

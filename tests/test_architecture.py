@@ -45,8 +45,11 @@ LIBRARIES_IT_MAY_IMPORT = {
     "dygro_ros.nodes.trial_recorder": {"rclpy", "mcap"},
     "dygro_ros.evaluation": {"numpy", "pydantic", "scipy", "yaml"},
     "dygro_ros.evaluation.figures": {"matplotlib"},
+    "dygro_ros.evaluation.live_picture": {"numpy", "cv2"},
+    "dygro_ros.evaluation.page": {"pydantic", "fastapi", "starlette", "uvicorn"},
     "dygro_ros.evaluation.replay": {"numpy", "mcap", "mcap_ros2"},
     "dygro_ros.evaluation.plots": {"numpy", "matplotlib"},
+    "dygro_ros.evaluation.trial_video": {"numpy", "av"},
     "models": {"numpy", "torch"},
 }
 SERIALISERS_THAT_RUN_CODE = {
@@ -206,7 +209,7 @@ WITHOUT_ROS = [] if importlib.util.find_spec("rclpy") else ["dygro_ros.nodes."]
     [
         (WITHOUT_ROS, "torch,mujoco,gymnasium,models,sim2real,training,pyrealsense2"),
         (["dygro_ros.nodes."], "rclpy"),
-        ([*WITHOUT_ROS, "dygro_ros.evaluation."], "scipy"),
+        ([*WITHOUT_ROS, "dygro_ros.evaluation.", "dygro_ros.nodes.evaluate."], "scipy,fastapi,av"),
     ],
 )
 def test_importing_the_robot_side_loads_nothing_of_training(without: list[str], absent: str) -> None:

@@ -74,6 +74,9 @@ def test_the_robot_side_is_small(metadata: dict[str, Any]) -> None:
     assert {project(r) for r in metadata["extras_require"]["eval"]} == {
         "scipy",
         "matplotlib",
+        "av",
+        "fastapi",
+        "uvicorn",
         "mcap-ros2-support",
     }
 

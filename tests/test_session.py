@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from evaluation_fixtures import FAILURE, SUCCESS, ObedientRobot, plan_with
 
-from dygro_ros.errors import NotAllowed
+from dygro_ros.errors import DataError, NotAllowed
 from dygro_ros.evaluation.record import TrialFacts, open_record
 from dygro_ros.evaluation.session import Phase, Session
 
@@ -102,6 +102,43 @@ def test_arms_that_stop_by_themselves_end_the_trial(sitting: Sitting) -> None:
     assert sitting.at_hand == (1, 2)
     with pytest.raises(NotAllowed, match="the robot is not ready: no reason was given"):
         sitting.session.start(1, 2)
+
+
+def test_after_a_stop_a_reset_makes_ready_anew(sitting: Sitting) -> None:
+    sitting.session.start(1, 1)
+    with pytest.raises(NotAllowed, match="cannot reset the arms now: the trial is in phase countdown"):
+        sitting.session.reset()
+    sitting.session.stop()
+    sitting.session.reset()
+    assert sitting.robot.calls == ["stop", "reset"] and len(sitting.robot.prepared) == 2
+    sitting.session.prepare_again(1, 1)
+    assert len(sitting.robot.prepared) == 3
+    sitting.run()
+    with pytest.raises(NotAllowed, match="cannot prepare trial 1 now: it is in phase running"):
+        sitting.session.prepare_again(1, 1)
+    sitting.session.stop()
+    sitting.robot.refusal = "left arm is silent"
+    with pytest.raises(NotAllowed, match="left arm is silent"):
+        sitting.session.reset()
+    sitting.robot.refusal = ""
+    sitting.session.reset()
+    # What comes next is the operator's word on the trial that was stopped.
+    assert len(sitting.robot.prepared) == 3 and sitting.session.view().phase is Phase.JUDGING
+
+
+def test_a_trial_that_neither_begins_nor_can_be_noted_is_said(
+    sitting: Sitting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise DataError("no space left on device")
+
+    sitting.robot.refusal = "left arm is silent"
+    monkeypatch.setattr(sitting.record, "void", full)
+    sitting.session.start(1, 1)
+    assert sitting.after(2.0) is Phase.SCENE
+    assert sitting.session.view().message == (
+        "trial 1 did not begin: left arm is silent; no space left on device"
+    )
 
 
 def test_a_robot_that_is_not_ready_any_more_ends_the_countdown(sitting: Sitting) -> None:

@@ -115,6 +115,32 @@ class Session:
             self._message = ""
             self._phase, self._since_s = Phase.COUNTDOWN, self._clock()
 
+    def prepare_again(self, trial: int, attempt: int) -> None:
+        """Make ready for the trial at hand once more: after a fault was mended, or a scene was spoilt.
+
+        Raises:
+            NotAllowed: Another trial is at hand, or it has begun.
+        """
+        with self._lock:
+            self._require("prepare", trial, attempt, Phase.SCENE)
+            self._message = ""
+            self._prepare()
+
+    def reset(self) -> None:
+        """Leave a stop that the arms have latched; where a trial is to come, they go home.
+
+        Raises:
+            NotAllowed: A trial runs, or the robot refuses.
+            UserError: The robot does not answer.
+        """
+        with self._lock:
+            if self._phase in (Phase.COUNTDOWN, Phase.RUNNING):
+                raise NotAllowed(f"cannot reset the arms now: the trial is in phase {self._phase.value}")
+            self._robot.reset()
+            self._message = ""
+            if self._phase is Phase.SCENE:
+                self._prepare()
+
     def stop(self) -> None:
         """Bring the arms to rest at once; a trial that runs goes on to its judgement."""
         # First of all, and whoever holds the lock: nothing may come before the arms.
@@ -215,9 +241,13 @@ class Session:
         try:
             self._robot.begin(self.record.folder / RECORDINGS / f"trial_{trial.number:04d}_{attempt}")
         except UserError as error:
-            self.record.void(trial, attempt, f"did not begin: {error}", self._at())
-            self._next()
-            self._message = f"trial {trial.number} did not begin: {error}"
+            reason = f"did not begin: {error}"
+            try:
+                self.record.void(trial, attempt, reason, self._at())
+                self._next()
+            except UserError as unwritten:
+                self._phase, reason = Phase.SCENE, f"{reason}; {unwritten}"
+            self._message = f"trial {trial.number} {reason}"
             return
         self._phase, self._since_s, self._intervened = Phase.RUNNING, self._clock(), False
 
@@ -246,6 +276,10 @@ class Session:
             return
         self._trial, self._attempt = found
         self._phase = Phase.SCENE
+        self._prepare()
+
+    def _prepare(self) -> None:
+        assert self._trial is not None
         policy = self.record.plan.policies[self.record.seal.policy(self._trial.code)]
         self._robot.prepare(self._trial, self._task, policy)
 

@@ -45,6 +45,13 @@ class TrialRobot(Protocol):
     def stop(self) -> None:
         """Bring the arms to rest; whatever happens, whenever it is called, from any thread."""
 
+    def reset(self) -> None:
+        """Leave a stop that the arms have latched.
+
+        Raises:
+            UserError: The robot refuses, or does not answer.
+        """
+
     def end(self) -> None:
         """Bring the arms to rest and close the recording, if there is one.
 

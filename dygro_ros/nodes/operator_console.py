@@ -11,11 +11,10 @@ While it runs it sends the operator's heartbeat. It is no safety-rated stop: kee
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
@@ -24,7 +23,7 @@ from dygro_ros.errors import UserError, run_main, unknown_name
 from dygro_ros.layout import encode_instruction
 from dygro_ros.nodes.bridge_client import answer_from
 from dygro_ros.nodes.managed import LATCHED, NEWEST
-from dygro_ros.nodes.participation import participating
+from dygro_ros.nodes.participation import participating, spinning
 
 HEARTBEAT_S = 0.05
 ANSWER_S = 5.0
@@ -98,26 +97,9 @@ def console() -> int:
         return 0
     with participating():
         node = OperatorConsole()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        spinning = threading.Thread(target=_spin, args=(executor,), daemon=True)
-        spinning.start()
-        try:
+        with spinning(node), suppress(KeyboardInterrupt):
             obey_all(node, sys.stdin)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            executor.shutdown()
-            spinning.join()
-            node.destroy_node()
     return 0
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        return
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -23,16 +24,21 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from dygro_ros.errors import NotAllowed, UserError
+from dygro_ros.evaluation.live_picture import LivePicture
 from dygro_ros.evaluation.plan import PlannedTrial, PolicyPlan, TaskPlan
 from dygro_ros.evaluation.trial_robot import RobotStatus
+from dygro_ros.evaluation.trial_video import TrialVideo
+from dygro_ros.graph import BRIDGE, node_names
 from dygro_ros.nodes.bridge_client import answer_from
 from dygro_ros.nodes.managed import LATCHED, NEWEST, OBSERVATIONS, RELIABLE
+from dygro_ros.nodes.messages import picture_of, to_ns
+from dygro_ros.nodes.node_health import NodeHealth
 from dygro_ros.nodes.policy_node import OBSERVED_IMAGES, OBSERVED_JOINTS
 from dygro_ros.nodes.trial_recorder import TrialRecorder
+from dygro_ros.robot_profile import RobotProfile
 
 HEARTBEAT_S, LOOK_S = 0.05, 0.02
 ANSWER_S, LOADS_S, HOME_S = 5.0, 120.0, 60.0
-LEVELS = ("ok", "warn", "error", "error")
 RECORDED = {
     "dygro/chunk": (JointTrajectory, RELIABLE),
     OBSERVED_IMAGES: (Image, OBSERVATIONS),
@@ -50,11 +56,20 @@ RECORDED = {
 class RosTrialRobot(Node):
     """A `TrialRobot` over ROS 2. Somebody else spins it, in another thread than those that call."""
 
-    def __init__(self, name: str = "evaluation") -> None:
-        """Listen; the nodes may come later."""
+    def __init__(self, profile: RobotProfile, name: str = "evaluation") -> None:
+        """Listen; the nodes may come later.
+
+        Args:
+            profile: The robot's.
+            name: The node's name.
+        """
         super().__init__(name)
-        self._mode, self._health = "", dict[str, tuple[str, str]]()
+        self._mode = ""
+        self._health = NodeHealth(node_names(profile))
+        self.picture = LivePicture()
+        """What the head camera sees."""
         self._lock = threading.Lock()
+        self._preparing = threading.Lock()
         self._generation = 0
         self._ready, self._waits_for = False, "no trial has been prepared"
         self._bundle: Path | None = None
@@ -70,8 +85,9 @@ class RosTrialRobot(Node):
         self._heartbeat = self.create_publisher(String, "dygro/operator", NEWEST)
         self.create_timer(HEARTBEAT_S, lambda: self._heartbeat.publish(String(data=name)))
         self.create_subscription(String, "dygro/mode", self._on_mode, LATCHED)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self._recorder = TrialRecorder(self, RECORDED)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._health.take, 10)
+        self._recorder, self._video = TrialRecorder(self, RECORDED), TrialVideo()
+        self.create_subscription(Image, profile.policy_node.image_topics[0], self._on_picture, NEWEST)
 
     def prepare(self, trial: PlannedTrial, task: TaskPlan, policy: PolicyPlan) -> None:
         """Begin to open the policy, say what to do and go home; `status` tells how far it is."""
@@ -88,15 +104,24 @@ class RosTrialRobot(Node):
         """Record, and let the policy move the arms; see `TrialRobot.begin`."""
         self._recorder.begin(recording)
         try:
+            self._video.begin(recording)
             self.ask("run")
         except UserError:
-            self._recorder.end()
+            self._close_recording()
             raise
         with self._lock:
             self._ready = False
 
-    def stop(self, reason: str = "the operator stopped the trial") -> None:
-        """Bring the arms to rest, latched: `reset` is needed before they move again."""
+    def stop(self) -> None:
+        """Bring the arms to rest, latched: `reset` and `prepare` are needed before they move again."""
+        self.stop_arms("the operator stopped the arms")
+        with self._lock:
+            # Where the arms were on their way home, they are not there once they may move again.
+            self._generation += 1
+            self._ready, self._waits_for = False, "a reset"
+
+    def stop_arms(self, reason: str) -> None:
+        """Bring the arms to rest, latched."""
         self._stop.publish(String(data=reason))
 
     def end(self) -> None:
@@ -105,7 +130,13 @@ class RosTrialRobot(Node):
             if self._mode.startswith("running"):
                 self.ask("hold")
         finally:
+            self._close_recording()
+
+    def _close_recording(self) -> None:
+        try:
             self._recorder.end()
+        finally:
+            self._video.end()
 
     def reset(self) -> None:
         """Leave a latched stop.
@@ -121,12 +152,17 @@ class RosTrialRobot(Node):
         with self._lock:
             ready, waits_for = self._ready, self._waits_for
         stopped = mode.partition(": ")[2] or mode if mode.startswith("stop") else ""
+        silent = self._health.silence(BRIDGE)
+        if silent:
+            # What it said last stands no more.
+            stopped = silent if mode.startswith("running") else ""
+            return RobotStatus(waits_for=silent, stopped=stopped, health=self._health.states())
         return RobotStatus(
             ready=ready and mode.startswith("holding"),
-            waits_for=waits_for if not ready else f"the arms are {mode or 'silent'}",
+            waits_for="a reset" if stopped else f"the arms are {mode or 'silent'}" if ready else waits_for,
             running=mode.startswith("running"),
             stopped=stopped,
-            health=tuple((name, *state) for name, state in sorted(self._health.items())),
+            health=self._health.states(),
         )
 
     def ask(self, service: str) -> str:
@@ -141,8 +177,13 @@ class RosTrialRobot(Node):
             raise NotAllowed(str(answer.message))
         return str(answer.message)
 
-    def lay(self, trial: PlannedTrial) -> str | None:
-        """Lay the scene where that needs no hands; return what to tell the policy, if anything else."""
+    def lay(self, trial: PlannedTrial, current: Callable[[], bool]) -> str | None:
+        """Lay the scene where that needs no hands; return what to tell the policy, if anything else.
+
+        Args:
+            trial: Whose scene.
+            current: Whether this is still what is wanted.
+        """
         return None
 
     def _prepare(self, generation: int, trial: PlannedTrial, task: TaskPlan, policy: PolicyPlan) -> None:
@@ -154,6 +195,18 @@ class RosTrialRobot(Node):
                 if current():
                     self._ready, self._waits_for = ready, waits_for
 
+        # What was wanted before has to give up first: two at once would undo each other's steps.
+        with self._preparing:
+            self._make_ready(trial, task, policy, current, say)
+
+    def _make_ready(
+        self,
+        trial: PlannedTrial,
+        task: TaskPlan,
+        policy: PolicyPlan,
+        current: Callable[[], bool],
+        say: Callable[..., None],
+    ) -> None:
         try:
             say("the arms to rest")
             self.until("the arms to rest", self._rests, HOME_S, current)
@@ -161,11 +214,10 @@ class RosTrialRobot(Node):
             self._open(policy)
             residual = SetBool.Request(data=policy.residual)
             answer_from(self._residual, residual, "arm_bridge/use_residual", ANSWER_S)
-            instruction = self.lay(trial) or task.instruction
+            instruction = self.lay(trial, current) or task.instruction
             self._instruct.publish(String(data=instruction or ""))
             say("the arms to go home")
-            self.until("the arms to hold", lambda: self._mode.startswith("holding"), HOME_S, current)
-            self.ask("home")
+            self.until("the arms to hold", partial(self._goes_home, say), HOME_S, current)
             self.until("the arms to be home", self._is_home(), HOME_S, current)
         except UserError as error:
             say(str(error))
@@ -174,6 +226,17 @@ class RosTrialRobot(Node):
 
     def _rests(self) -> bool:
         return self._mode.startswith(("holding", "stopped"))
+
+    def _goes_home(self, say: Callable[[str], None]) -> bool:
+        if not self._mode.startswith("holding"):
+            return False
+        try:
+            self.ask("home")
+        except NotAllowed as error:
+            # They may be on their way already, for who prepared before.
+            say(str(error))
+            return False
+        return True
 
     def _is_home(self) -> Callable[[], bool]:
         begun_s = time.monotonic()
@@ -228,9 +291,11 @@ class RosTrialRobot(Node):
     def _on_mode(self, message: String) -> None:
         self._mode = message.data
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            level = LEVELS[min(int.from_bytes(status.level, "little"), len(LEVELS) - 1)]
-            # What the policy node says of itself may name its bundle.
-            text = "" if status.name == "policy_node" and level == "ok" else status.message
-            self._health[status.name] = (level, text)
+    def _on_picture(self, message: Image) -> None:
+        try:
+            picture = picture_of(message)
+        except UserError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=5.0)
+            return
+        self.picture.put(picture)
+        self._video.put(picture, to_ns(message.header.stamp))

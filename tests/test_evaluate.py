@@ -1,0 +1,158 @@
+"""`dygro-evaluate` as an operator types it: in the terminal, beside nodes that run."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="the ros extra is for Linux on x86-64")
+
+import av
+from nodes_fixtures import ROOT, WAIT_S, Onlooker, settings
+
+from dygro_ros.graph import processes
+from dygro_ros.start import Graph
+
+pytestmark = pytest.mark.usefixtures("own_domain")
+
+
+class Typing:
+    """The command with somebody at its keyboard."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "dygro_ros.nodes.evaluate", *arguments]
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said = ""
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
+
+    def leave(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._listening.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said += line
+
+    def until(self, text: str, after: str = "") -> None:
+        ends_s = time.monotonic() + WAIT_S
+        while after not in self.said or text not in self.said[self.said.find(after) :]:
+            assert time.monotonic() < ends_s, f"waited for {text!r}, heard: {self.said}"
+            time.sleep(0.02)
+
+    def types(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+
+def plan_for(folder: Path, bundle: Path) -> Path:
+    path = folder / "plan.yaml"
+    values = {
+        "title": "One policy",
+        "robot": "sim",
+        "trials": 3,
+        "countdown_s": 0,
+        "policies": {"policy": {"bundle": str(bundle)}},
+        "tasks": {"place_empty_cup": {"instruction": "move", "time_limit_s": 1.0}},
+    }
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_an_operator_runs_trials_in_the_terminal(
+    node_bundle: Path, onlooker: Onlooker, tmp_path: Path
+) -> None:
+    plan, out = plan_for(tmp_path, node_bundle), tmp_path / "run"
+    typing = Typing(str(plan), "--out", str(out))
+    try:
+        typing.until("trial 1 of 3 waits for: ")
+        typing.until("! arm_bridge: arm_bridge has not been heard yet: is it running?")
+        with Graph(processes("sim", settings(node_bundle))):
+            typing.until("ready: lay the objects, then Enter")
+            typing.types("")
+            typing.until("trial 1 of 3 ended after")
+            assert "time was up" in typing.said
+            typing.types("s at last")
+            typing.until("ready: lay", after="trial 2 of 3:")
+            typing.types("")
+            typing.until("trial 2 of 3 runs")
+            typing.types("")
+            typing.until("trial 2 of 3 ended after")
+            onlooker.until(lambda: onlooker.mode == "stopped: the operator stopped the arms")
+            typing.types("f 1")
+            typing.until("trial 3 of 3 waits for: a reset")
+            typing.types("r")
+            typing.until("ready: lay", after="trial 3 of 3:")
+        # The nodes have gone.
+        typing.until("arm_bridge has not been heard for")
+        typing.types("q")
+        assert typing.process.wait(WAIT_S) == 0
+        typing.until("2 of 3 trials have their outcome; the same command goes on")
+    finally:
+        typing.leave()
+    for number in (1, 2):
+        recording = out / "recordings" / f"trial_{number:04d}_1"
+        assert (recording / "trial.mcap").stat().st_size > 1_000
+        with av.open(str(recording / "trial.mp4")) as video:
+            pictures = sum(1 for _ in video.decode(video=0))
+        assert pictures > (10 if number == 1 else 0)
+    assert not (out / "report.html").exists()
+
+    again = subprocess.run(
+        [sys.executable, "-m", "dygro_ros.nodes.evaluate", str(plan), "--out", str(out), "--unblind"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert again.stdout.strip() == str(out / "report.html")
+    assert "2 of 3 trials" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "sentence"),
+    [
+        ({"simulation": {}}, ["--web"], "is for the simulated cell: python -m sim2real.evaluate_plan"),
+        ({"robot": "nobody"}, [], "nobody"),
+        ({"policies": {"policy": {"bundle": "nowhere"}}}, [], "nowhere"),
+        ({"surprise": 1}, [], "surprise"),
+        ({}, ["--web", "--host", "nowhere.invalid"], "cannot listen on nowhere.invalid, port 8642"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    node_bundle: Path, tmp_path: Path, change: dict[str, object], arguments: list[str], sentence: str
+) -> None:
+    plan = plan_for(tmp_path, node_bundle)
+    plan.write_text(yaml.safe_dump(yaml.safe_load(plan.read_text()) | change))
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "dygro_ros.nodes.evaluate",
+            str(plan),
+            "--out",
+            str(tmp_path / "run"),
+            *arguments,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
