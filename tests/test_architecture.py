@@ -47,7 +47,7 @@ LIBRARIES_IT_MAY_IMPORT = {
     "dygro_ros.evaluation.figures": {"matplotlib"},
     "dygro_ros.evaluation.live_picture": {"numpy", "cv2"},
     "dygro_ros.evaluation.page": {"pydantic", "fastapi", "starlette", "uvicorn"},
-    "dygro_ros.evaluation.replay": {"numpy", "mcap", "mcap_ros2"},
+    "dygro_ros.evaluation.recording": {"mcap", "mcap_ros2"},
     "dygro_ros.evaluation.plots": {"numpy", "matplotlib"},
     "dygro_ros.evaluation.trial_video": {"numpy", "av"},
     "models": {"numpy", "torch"},

@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import av
 import pytest
 import yaml
 from evaluation_fixtures import VALUES
@@ -23,6 +24,7 @@ from dygro_ros.inference import OnnxPolicy
 from dygro_ros.middleware import middleware_environment
 from dygro_ros.nodes.bridge_client import answer_from
 from sim2real import evaluate_plan
+from sim2real.gap import Gap, measure
 from sim2real.ros_cell_trials import cell_nodes
 
 
@@ -68,6 +70,16 @@ def test_two_bundles_take_turns_and_each_trial_can_be_replayed(
         recorded = read_recording(out / "recordings" / f"trial_{number:04d}_1" / "trial.mcap")
         found = replay(recorded, OnnxPolicy(read_bundle(node_bundle)))
         assert found.answers >= 3 and found.unknown <= 1 and found.worst.max() == 0.0
+        with av.open(str(out / values["record"]["videos"][str(number)])) as video:
+            assert sum(1 for _ in video.decode(video=0)) > 20
+
+    # The same recordings as a robot's: the cell covers itself.
+    monkeypatch.setattr(sys, "argv", ["evaluate_plan", str(plan), "--out", str(out), "--unblind"])
+    assert evaluate_plan.main() == 0
+    gap = measure(Gap(out, out))
+    looks = {one["name"]: one["side"] for one in gap["quantities"]}
+    assert gap["recordings"] == 2 and gap["stand_in"]
+    assert {looks[name] for name in ("brightness", "red share", "blue share", "contrast")} == {""}
 
 
 def test_a_bundle_is_not_changed_under_a_policy_that_runs(plan: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from dygro_ros.errors import DependencyError
 from dygro_ros.evaluation import trial_video
-from dygro_ros.evaluation.trial_video import MOST_WAITING, VIDEO_FILE, TrialVideo, VideoError
+from dygro_ros.evaluation.recording import VIDEO_FILE
+from dygro_ros.evaluation.trial_video import MOST_WAITING, TrialVideo, VideoError
 
 START_NS = 1_700_000_000_000_000_000
 

@@ -9,22 +9,19 @@ same bundle on the same backend must give the same actions to the bit.
 from __future__ import annotations
 
 import argparse
-import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dygro_ros.bundle import Bundle, read_bundle
-from dygro_ros.errors import DataError, DependencyError, UserError, run_main
+from dygro_ros.errors import DataError, UserError, run_main
+from dygro_ros.evaluation.recording import CHUNKS, IMAGES, JOINTS, messages, stamp_ns_of
 from dygro_ros.inference import ENGINE, PROVIDERS, OnnxPolicy
 from dygro_ros.layout import ACTION_SIZE, JOINT_NAMES, encode_instruction
 from dygro_ros.picture import picture_from
-
-CHUNKS, IMAGES, JOINTS = "/dygro/chunk", "/dygro/observation/images", "/dygro/observation/joints"
 
 
 @dataclass
@@ -59,8 +56,8 @@ def read_recording(path: Path) -> Recorded:
         DependencyError: The readers of MCAP are not installed.
     """
     found = Recorded()
-    for topic, message in _messages(path):
-        stamp_ns = int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
+    for topic, message in messages(path, (CHUNKS, IMAGES, JOINTS)):
+        stamp_ns = stamp_ns_of(message)
         if topic == CHUNKS:
             found.chunks[stamp_ns] = np.array([point.positions for point in message.points], dtype=np.float64)
         elif topic == IMAGES:
@@ -72,26 +69,6 @@ def read_recording(path: Path) -> Recorded:
             joints = np.array(message.position, dtype=np.float32)
             found.joints[stamp_ns] = str(message.header.frame_id), joints
     return found
-
-
-def _messages(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        reader: Any = importlib.import_module("mcap.reader")
-        errors: Any = importlib.import_module("mcap.exceptions")
-        decoder: Any = importlib.import_module("mcap_ros2.decoder")
-    except ImportError as error:
-        raise DependencyError(
-            f"replaying needs mcap-ros2-support ({error}): pip install mcap-ros2-support"
-        ) from error
-    try:
-        with path.open("rb") as file:
-            made = reader.make_reader(file, decoder_factories=[decoder.DecoderFactory()])
-            for _, channel, _, message in made.iter_decoded_messages(topics=[CHUNKS, IMAGES, JOINTS]):
-                yield channel.topic, message
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except errors.McapError as error:
-        raise DataError(f"{path} is not a whole recording: {type(error).__name__} {error}") from error
 
 
 def replay(recorded: Recorded, policy: OnnxPolicy) -> Replayed:

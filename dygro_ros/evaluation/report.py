@@ -205,13 +205,18 @@ def _trial_table(results: Mapping[str, Any]) -> str:
             "outcome changed afterwards" if entry["corrections"] else "",
         ]
         words = "; ".join(word for word in (outcome["failure"], outcome["note"], *flags) if word)
+        video = results["record"]["videos"].get(str(trial["number"]))
+        number = f"<a href='{text(video)}'>{trial['number']}</a>" if video else trial["number"]
         rows.append(
-            f"<tr><td>{trial['number']}</td><td class='left'>{text(task_label(trial['task']))}</td>"
+            f"<tr><td>{number}</td><td class='left'>{text(task_label(trial['task']))}</td>"
             f"<td>{trial['scene'] + 1}</td><td class='left'>{text(trial['code'])}</td>"
             f"<td class='left'>{text(outcome['verdict'])}</td><td>{outcome['points']}</td>"
             f"<td>{facts['elapsed_s']:.1f}</td><td class='left'>{text(words)}</td></tr>"
         )
-    return f"<details><summary>Show all {len(rows)}</summary>{_table(head, rows)}</details>"
+    filmed = (
+        soft("A number leads to the trial's video beside this page.") if results["record"]["videos"] else ""
+    )
+    return f"<details><summary>Show all {len(rows)}</summary>{filmed}{_table(head, rows)}</details>"
 
 
 def _unfinished(attempts: Sequence[Mapping[str, Any]]) -> str:

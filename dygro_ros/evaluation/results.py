@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from dygro_ros.evaluation.record import EvaluationRecord, FinishedTrial
+from dygro_ros.evaluation.recording import VIDEO_FILE, recording_folder
 from dygro_ros.evaluation.statistics import (
     Interval,
     barnard_p_value,
@@ -207,10 +208,21 @@ def results(record: EvaluationRecord) -> dict[str, Any]:
         "record": {
             "provenance": record.provenance,
             "attempts": {str(trial.trial.number): trial.attempt for trial in finished},
+            "videos": _videos(record),
             "unfinished": [asdict(attempt) for attempt in record.unfinished],
             "looks": [{"what": what, "finished": count} for what, count in record.looks],
         },
     }
+
+
+def _videos(record: EvaluationRecord) -> dict[str, str]:
+    """Return each filmed trial's video, relative to the report's folder."""
+    found = {}
+    for number, done in sorted(record.finished.items()):
+        path = recording_folder(record.folder, number, done.attempt) / VIDEO_FILE
+        if path.exists():
+            found[str(number)] = path.relative_to(record.folder).as_posix()
+    return found
 
 
 def _without_attempt(trial: FinishedTrial) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from enum import Enum
 from dygro_ros.errors import NotAllowed, UserError
 from dygro_ros.evaluation.plan import PlannedTrial, TaskPlan
 from dygro_ros.evaluation.record import EvaluationRecord, Outcome, TrialFacts
+from dygro_ros.evaluation.recording import recording_folder
 from dygro_ros.evaluation.trial_robot import RobotStatus, TrialRobot
-
-RECORDINGS = "recordings"
 
 
 class Phase(Enum):
@@ -239,7 +238,7 @@ class Session:
             self._phase, self._message = Phase.SCENE, str(error)
             return
         try:
-            self._robot.begin(self.record.folder / RECORDINGS / f"trial_{trial.number:04d}_{attempt}")
+            self._robot.begin(recording_folder(self.record.folder, trial.number, attempt))
         except UserError as error:
             reason = f"did not begin: {error}"
             try:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dygro_ros.errors import DependencyError, UserError
+from dygro_ros.evaluation.recording import VIDEO_FILE
 
-VIDEO_FILE = "trial.mp4"
 # Time in the file is counted in these [s].
 TICK_S = Fraction(1, 90_000)
 # Pictures that may wait for the encoder: two seconds of them.

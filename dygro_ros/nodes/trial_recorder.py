@@ -15,9 +15,8 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from dygro_ros.errors import DependencyError, UserError
+from dygro_ros.evaluation.recording import MCAP_FILE
 from dygro_ros.nodes.message_text import message_text, type_name
-
-RECORDING_FILE = "trial.mcap"
 
 
 class RecordingError(UserError):
@@ -72,7 +71,7 @@ class TrialRecorder:
         Raises:
             RecordingError: There is a recording already, or none can be written.
         """
-        path = folder / RECORDING_FILE
+        path = folder / MCAP_FILE
         with self._lock:
             if self._file is not None:
                 raise RecordingError(f"{self._file.name} is still being written")
@@ -80,7 +79,7 @@ class TrialRecorder:
                 raise RecordingError(f"{path} exists: a trial is recorded once")
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._file = (folder / (RECORDING_FILE + ".part")).open("wb")
+                self._file = (folder / (MCAP_FILE + ".part")).open("wb")
                 self._writer = self._mcap.Writer(self._file)
                 self._writer.start(profile="ros2", library="dygro_ros")
                 self._channels, self._failure, self.messages = {}, "", 0
