@@ -156,6 +156,8 @@ def quantity(name: str, real: Iterable[float], cell: Iterable[float]) -> dict[st
     """Hold what was measured against what the randomisation draws."""
     values, drawn = list(real), np.array(list(cell))
     low, high = np.percentile(drawn, [50 - RANGE_PERCENT / 2, 50 + RANGE_PERCENT / 2])
+    if name == FOLLOWING:
+        low = 0.0  # arms that follow better than any draw are no gap
     median = float(np.median(values))
     side = "below" if median < low else "above" if median > high else ""
     outside = sum(not low <= value <= high for value in values)

@@ -54,7 +54,8 @@ def render(gap: Mapping[str, Any]) -> str:
             "only clutter changes it. Command to motion: the shift at which commands explain the measured "
             "joints best, which holds the drives' lag and the transport. Picture to motion: that, and the "
             "age of a picture when its chunk was ready. Following error: what the shift leaves, over all "
-            "joints. The cell's arms were given the robot's commands."
+            "joints; its range begins at 0, because arms that follow better are no gap. The cell's arms were "
+            "given the robot's commands."
         ),
     ]
     if gap["joints"]:

@@ -1,5 +1,7 @@
 """`dygro-evaluate` as an operator types it: in the terminal, beside nodes that run."""
 
+import json
+import signal
 import subprocess
 import sys
 import threading
@@ -23,8 +25,10 @@ pytestmark = pytest.mark.usefixtures("own_domain")
 class Typing:
     """The command with somebody at its keyboard."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, largest_file: int | None = None) -> None:
         command = [sys.executable, "-m", "dygro_ros.nodes.evaluate", *arguments]
+        if largest_file is not None:  # as a disk that is full for whatever is larger
+            command = ["prlimit", f"--fsize={largest_file}", *command]
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -124,6 +128,58 @@ def test_an_operator_runs_trials_in_the_terminal(
     )
     assert again.stdout.strip() == str(out / "report.html")
     assert "2 of 3 trials" in (out / "report.html").read_text()
+
+
+def test_a_disk_that_is_full_costs_the_recording_and_not_the_trial(
+    node_bundle: Path, onlooker: Onlooker, tmp_path: Path
+) -> None:
+    plan, out = plan_for(tmp_path, node_bundle), tmp_path / "run"
+    with Graph(processes("sim", settings(node_bundle))):
+        typing = Typing(str(plan), "--out", str(out), largest_file=6000)
+        try:
+            typing.until("ready: lay")
+            typing.types("")
+            typing.until("trial 1 of 3 ended after")
+            typing.until("! the recording is not complete: ")
+            typing.types("s")
+            typing.until("ready: lay", after="trial 2 of 3:")
+            typing.types("q")
+            typing.until("1 of 3 trials have their outcome")
+        finally:
+            typing.leave()
+    assert "File too large" in typing.said and not (out / "recordings/trial_0001_1/trial.mcap").exists()
+
+
+def test_a_robot_that_dies_in_a_trial_ends_it_and_the_sitting_goes_on(
+    node_bundle: Path, onlooker: Onlooker, tmp_path: Path
+) -> None:
+    plan, out = plan_for(tmp_path, node_bundle), tmp_path / "run"
+    plan.write_text(plan.read_text().replace("time_limit_s: 1.0", "time_limit_s: 60.0"))
+    typing = Typing(str(plan), "--out", str(out))
+    try:
+        with Graph(processes("sim", settings(node_bundle))) as graph:
+            typing.until("ready: lay")
+            typing.types("")
+            typing.until("trial 1 of 3 runs")
+            onlooker.until(lambda: onlooker.mode == "running")
+            graph.running["sim_robot"].send_signal(signal.SIGKILL)
+            typing.until("trial 1 of 3 ended after")
+            assert "stopped by itself: " in typing.said
+            typing.types("v the camera died")
+            typing.until("trial 1 of 3, attempt 2")
+            typing.until("! sim_robot: sim_robot has not been heard for")
+        with Graph(processes("sim", settings(node_bundle))):
+            typing.until("ready: lay", after="trial 1 of 3, attempt 2")
+            typing.types("")
+            typing.until("trial 1 of 3, attempt 2 runs")
+            typing.types("q")
+            # Leaving stops the arms.
+            onlooker.until(lambda: onlooker.mode == "stopped: the operator stopped the arms")
+            typing.until("0 of 3 trials have their outcome")
+    finally:
+        typing.leave()
+    events = [json.loads(line)["event"] for line in (out / "ledger.jsonl").read_text().splitlines()]
+    assert events == ["opened", "session", "started", "void", "started"]
 
 
 @pytest.mark.parametrize(
