@@ -40,12 +40,12 @@ class NodeHealth:
             self._said[status.name] = (self._clock(), level, text)
 
     def silence(self, name: str) -> str:
-        """Return a sentence if a node is not heard, else an empty one."""
+        """Return a few words if a node is not heard, else none."""
         said = self._said.get(name)
         if said is None:
-            return f"{name} has not been heard yet: is it running?"
+            return "not heard yet; is it running?"
         age_s = self._clock() - said[0]
-        return f"{name} has not been heard for {age_s:.0f} s" if age_s > SILENT_S else ""
+        return f"not heard for {age_s:.0f} s" if age_s > SILENT_S else ""
 
     def states(self) -> tuple[tuple[str, str, str], ...]:
         """Return each node's name, level (ok, warn, error) and a sentence."""

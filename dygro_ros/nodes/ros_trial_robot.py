@@ -152,8 +152,9 @@ class RosTrialRobot(Node):
         with self._lock:
             ready, waits_for = self._ready, self._waits_for
         stopped = mode.partition(": ")[2] or mode if mode.startswith("stop") else ""
-        silent = self._health.silence(BRIDGE)
-        if silent:
+        silence = self._health.silence(BRIDGE)
+        if silence:
+            silent = f"{BRIDGE}: {silence}"
             # What it said last stands no more.
             stopped = silent if mode.startswith("running") else ""
             return RobotStatus(waits_for=silent, stopped=stopped, health=self._health.states())

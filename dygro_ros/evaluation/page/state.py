@@ -41,6 +41,7 @@ def page_state(session: Session, picture_age_s: float | None) -> dict[str, Any]:
         "message": view.message,
         "finished": view.finished,
         "trials": view.trials,
+        "lays_itself": record.plan.simulation is not None,
         "failures": list(record.plan.failures),
         "judged": [
             {"number": number, "task": done.trial.task, **asdict(done.outcome)}

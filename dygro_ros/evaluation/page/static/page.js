@@ -126,7 +126,9 @@ function showScene() {
   $("stopped").textContent = `The arms have stopped: ${state.robot.stopped}`;
   $("reset").disabled = !state.robot.stopped;
   if (state.phase !== "scene") return;
-  $("lay").textContent = state.trial.reference
+  $("lay").textContent = state.lays_itself
+    ? "The simulated cell lays the objects itself."
+    : state.trial.reference
     ? "Lay the objects as the reference shows them, clear the arms' way home, and step back."
     : "Lay the objects, clear the arms' way home, and step back.";
   $("ready").className = state.robot.ready ? "is-ready" : "waits";
