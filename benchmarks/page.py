@@ -1,6 +1,7 @@
 """The operator's page on the running nodes: how soon it is usable, its pictures, and from stop to held arms.
 
     python benchmarks/page.py --bundle runs/demo/bundle
+    python benchmarks/page.py --bundle runs/demo/bundle --image-size 480 --screenshot docs/page.png
 
 Headless Chromium opens the page of a sitting with the simulated robot, over real DDS and in real time, and
 runs some trials by keyboard. A stop counts from the key's event in the browser to the first joint command
@@ -119,7 +120,13 @@ def held_after_ms(stop_ms: float, commands: list[tuple[float, np.ndarray]]) -> f
     return moved_ms - stop_ms
 
 
-def measure(browser: webdriver.Chrome, server: PageServer, session: Session, commands: list[Any]) -> None:
+def measure(
+    browser: webdriver.Chrome,
+    server: PageServer,
+    session: Session,
+    commands: list[Any],
+    screenshot: Path | None,
+) -> None:
     """Use the page and print what was seen."""
 
     def press(key: str) -> None:
@@ -159,6 +166,8 @@ def measure(browser: webdriver.Chrome, server: PageServer, session: Session, com
         moving.append(float(np.abs(np.diff(before, axis=0)).max()))
         until("the form", lambda: enabled("success"))
         press("s")
+        if screenshot is not None and len(delays_ms) == 2:
+            browser.save_screenshot(str(screenshot))
         press(Keys.ENTER)
         until("the next trial", lambda: session.view().phase is not Phase.JUDGING)
         press("r")
@@ -177,6 +186,7 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--stops", type=int, default=10)
     parser.add_argument("--image-size", type=int, default=128, help="height and width of the pictures [px]")
+    parser.add_argument("--screenshot", type=Path, help="where to keep what the page looks like (PNG)")
     options = parser.parse_args()
     plan = plan_of(options.bundle, options.stops)
     overrides = overrides_for(str(options.bundle), "") | {"sim_robot": {"image_size": options.image_size}}
@@ -198,7 +208,7 @@ def main() -> int:
             server = PageServer(sitting, robot.picture, "127.0.0.1", 0)
             serving = threading.Thread(target=server.run, daemon=True)
             serving.start()
-            measure(browser, server, sitting.session, commands)
+            measure(browser, server, sitting.session, commands, options.screenshot)
             server.end()
             serving.join()
         record.close()

@@ -150,7 +150,7 @@ def test_a_disk_that_is_full_costs_the_recording_and_not_the_trial(
     assert "File too large" in typing.said and not (out / "recordings/trial_0001_1/trial.mcap").exists()
 
 
-def test_a_robot_that_dies_in_a_trial_ends_it_and_the_sitting_goes_on(
+def test_a_robot_that_dies_ends_its_trial_and_an_operator_who_is_gone_stops_the_arms(
     node_bundle: Path, onlooker: Onlooker, tmp_path: Path
 ) -> None:
     plan, out = plan_for(tmp_path, node_bundle), tmp_path / "run"
@@ -168,18 +168,24 @@ def test_a_robot_that_dies_in_a_trial_ends_it_and_the_sitting_goes_on(
             typing.types("v the camera died")
             typing.until("trial 1 of 3, attempt 2")
             typing.until("! sim_robot: not heard for")
-        with Graph(processes("sim", settings(node_bundle))):
+        watched = settings(node_bundle) | {"arm_bridge": {"operator_required": True}}
+        with Graph(processes("sim", watched)):
             typing.until("ready: lay", after="trial 1 of 3, attempt 2")
             typing.types("")
             typing.until("trial 1 of 3, attempt 2 runs")
-            typing.types("q")
-            # Leaving stops the arms.
-            onlooker.until(lambda: onlooker.mode == "stopped: the operator stopped the arms")
-            typing.until("0 of 3 trials have their outcome")
+            typing.process.kill()
+            onlooker.until(lambda: onlooker.mode.startswith("stopped: operator"))
+            again = Typing(str(plan), "--out", str(out))
+            try:
+                again.until("trial 1 of 3, attempt 3")
+                again.types("q")
+                again.until("0 of 3 trials have their outcome")
+            finally:
+                again.leave()
     finally:
         typing.leave()
     events = [json.loads(line)["event"] for line in (out / "ledger.jsonl").read_text().splitlines()]
-    assert events == ["opened", "session", "started", "void", "started"]
+    assert events == ["opened", "session", "started", "void", "started", "interrupted", "session"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from dygro_ros import start
 from dygro_ros.errors import DependencyError
-from dygro_ros.ros_commands import require_ros, require_simulator
+from dygro_ros.ros_commands import require_evaluation, require_ros, require_simulator
 
 
 def nothing(name: str) -> None:
@@ -16,6 +16,11 @@ def test_a_missing_ros_and_a_missing_simulator_are_said() -> None:
         require_ros(nothing)
     with pytest.raises(DependencyError, match=r"pip install 'dygro_ros\[train\]'"):
         require_simulator(nothing)
+    with pytest.raises(
+        DependencyError, match=r"evaluations need av, fastapi: pip install 'dygro_ros\[eval\]'"
+    ):
+        require_evaluation(lambda name: None if name in ("av", "fastapi") else name)
+    require_evaluation(lambda name: name)
     require_ros(lambda name: name)
     require_simulator(lambda name: name)
 
