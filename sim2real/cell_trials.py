@@ -60,6 +60,9 @@ class CellTrials:
         """Move no more."""
         self._running = None
 
+    def home(self) -> None:
+        """Wait for nothing: each scene begins with the arms at home."""
+
     def reset(self) -> None:
         """Latch nothing."""
 

@@ -50,7 +50,8 @@ class RosCellTrials(RosTrialRobot):
 
     def __init__(self, plan: EvaluationPlan) -> None:
         """Listen."""
-        super().__init__(read_profile(plan.robot))
+        # Whatever the scene, it begins with the arms at home.
+        super().__init__(read_profile(plan.robot), asks_home=False)
         self._plan = plan
         self._sim_set = self.create_client(SetParameters, "sim_robot/set_parameters")
         self._lays = self.create_client(Trigger, "sim_robot/same_episode")

@@ -59,6 +59,10 @@ class ObedientRobot:
     def stop(self) -> None:
         self.calls.append("stop")
 
+    def home(self) -> None:
+        self.calls.append("home")
+        self.state = replace(self.state, asks_home=False, ready=True)
+
     def reset(self) -> None:
         self.calls.append("reset")
         if self.refusal:

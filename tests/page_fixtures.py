@@ -30,7 +30,9 @@ class QuickRobot(ObedientRobot):
     def prepare(self, trial: PlannedTrial, task: TaskPlan, policy: PolicyPlan) -> None:
         super().prepare(trial, task, policy)
         ready = not self.state.stopped
-        self.state = replace(self.state, ready=ready, running=False, waits_for="" if ready else "a reset")
+        # Asks to go home first, as a robot near people does.
+        waits_for = "the word to go home" if ready else "a reset"
+        self.state = replace(self.state, ready=False, asks_home=ready, running=False, waits_for=waits_for)
 
     def begin(self, recording: Path) -> None:
         super().begin(recording)

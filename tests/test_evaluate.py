@@ -60,6 +60,11 @@ class Typing:
             assert time.monotonic() < ends_s, f"waited for {text!r}, heard: {self.said}"
             time.sleep(0.02)
 
+    def goes_home(self, trial: str) -> None:
+        self.until("waits for: the word to go home", after=trial)
+        self.types("h")
+        self.until("ready: lay", after=trial)
+
     def types(self, line: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
@@ -89,12 +94,17 @@ def test_an_operator_runs_trials_in_the_terminal(
         typing.until("trial 1 of 3 waits for: ")
         typing.until("! arm_bridge: not heard yet; is it running?")
         with Graph(processes("sim", settings(node_bundle))):
+            typing.until("trial 1 of 3 waits for: the word to go home; h gives it")
+            onlooker.until(lambda: onlooker.mode == "holding")
+            onlooker.listen(0.5)
+            assert onlooker.mode == "holding"  # nothing moves unasked
+            typing.types("h")
             typing.until("ready: lay the objects, then Enter")
             typing.types("")
             typing.until("trial 1 of 3 ended after")
             assert "time was up" in typing.said
             typing.types("s at last")
-            typing.until("ready: lay", after="trial 2 of 3:")
+            typing.goes_home("trial 2 of 3:")
             typing.types("")
             typing.until("trial 2 of 3 runs")
             typing.types("")
@@ -103,7 +113,7 @@ def test_an_operator_runs_trials_in_the_terminal(
             typing.types("f 1")
             typing.until("trial 3 of 3 waits for: a reset")
             typing.types("r")
-            typing.until("ready: lay", after="trial 3 of 3:")
+            typing.goes_home("trial 3 of 3:")
         # The nodes have gone.
         typing.until("arm_bridge: not heard for")
         typing.types("q")
@@ -137,12 +147,12 @@ def test_a_disk_that_is_full_costs_the_recording_and_not_the_trial(
     with Graph(processes("sim", settings(node_bundle))):
         typing = Typing(str(plan), "--out", str(out), largest_file=6000)
         try:
-            typing.until("ready: lay")
+            typing.goes_home("trial 1 of 3:")
             typing.types("")
             typing.until("trial 1 of 3 ended after")
             typing.until("! the recording is not complete: ")
             typing.types("s")
-            typing.until("ready: lay", after="trial 2 of 3:")
+            typing.goes_home("trial 2 of 3:")
             typing.types("q")
             typing.until("1 of 3 trials have their outcome")
         finally:
@@ -158,7 +168,7 @@ def test_a_robot_that_dies_ends_its_trial_and_an_operator_who_is_gone_stops_the_
     typing = Typing(str(plan), "--out", str(out))
     try:
         with Graph(processes("sim", settings(node_bundle))) as graph:
-            typing.until("ready: lay")
+            typing.goes_home("trial 1 of 3:")
             typing.types("")
             typing.until("trial 1 of 3 runs")
             onlooker.until(lambda: onlooker.mode == "running")
@@ -170,7 +180,7 @@ def test_a_robot_that_dies_ends_its_trial_and_an_operator_who_is_gone_stops_the_
             typing.until("! sim_robot: not heard for")
         watched = settings(node_bundle) | {"arm_bridge": {"operator_required": True}}
         with Graph(processes("sim", watched)):
-            typing.until("ready: lay", after="trial 1 of 3, attempt 2")
+            typing.goes_home("trial 1 of 3, attempt 2")
             typing.types("")
             typing.until("trial 1 of 3, attempt 2 runs")
             typing.process.kill()

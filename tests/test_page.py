@@ -69,6 +69,8 @@ class Operator:
         return self.text("progress-text").startswith(f"trial {number} of ")
 
     def start(self) -> None:
+        self.until(lambda: self.enabled("home") or self.enabled("start"))
+        self.press("h")
         self.until(lambda: self.enabled("start"))
         self.press(Keys.ENTER)
         self.until(lambda: self.enabled("end"))
@@ -90,7 +92,7 @@ def page(tmp_path: Path, operator: Operator) -> Iterator[ServedPage]:
         cv2.imwrite(str(tmp_path / "scenes" / f"{number}.png"), picture)
     with served(tmp_path, tasks={"place_empty_cup": TASK}, trials=10, countdown_s=0) as found:
         operator.browser.get(found.server.address)
-        operator.until(lambda: operator.enabled("start"))
+        operator.until(lambda: operator.enabled("home"))
         yield found
         operator.browser.get("about:blank")
 
@@ -195,8 +197,8 @@ def test_two_pages_show_the_same_and_a_late_word_changes_nothing(
     other = Operator(TABLET)
     try:
         other.browser.get(page.server.address)
-        other.until(lambda: other.enabled("start"))
-        for element in ("stop", "start", "reset", "prepare"):
+        other.until(lambda: other.enabled("home"))
+        for element in ("stop", "start", "home", "reset", "prepare"):
             found = other.browser.find_element(By.ID, element).size
             assert found["height"] >= 44 and found["width"] >= 44
         operator.start()
@@ -256,6 +258,7 @@ def test_a_robot_that_is_not_well_is_told(page: ServedPage, operator: Operator) 
     page.robot.state = replace(
         page.robot.state,
         ready=False,
+        asks_home=False,
         waits_for="arm_bridge has not been heard for 3 s",
         health=(("arm_bridge", "error", "not heard for 3 s"), ("policy_node", "ok", "")),
     )

@@ -104,6 +104,20 @@ def test_arms_that_stop_by_themselves_end_the_trial(sitting: Sitting) -> None:
         sitting.session.start(1, 2)
 
 
+def test_the_arms_go_home_when_they_ask_and_are_told(sitting: Sitting) -> None:
+    with pytest.raises(NotAllowed, match="the arms do not wait to go home now"):
+        sitting.session.home(1, 1)
+    sitting.robot.state = replace(sitting.robot.state, ready=False, asks_home=True)
+    with pytest.raises(NotAllowed, match="cannot go home for trial 2, attempt 1: trial 1"):
+        sitting.session.home(2, 1)
+    assert sitting.robot.calls == []
+    sitting.session.home(1, 1)
+    assert sitting.robot.calls == ["home"]
+    sitting.run()
+    with pytest.raises(NotAllowed, match="cannot go home for trial 1 now: it is in phase running"):
+        sitting.session.home(1, 1)
+
+
 def test_after_a_stop_a_reset_makes_ready_anew(sitting: Sitting) -> None:
     sitting.session.start(1, 1)
     with pytest.raises(NotAllowed, match="cannot reset the arms now: the trial is in phase countdown"):

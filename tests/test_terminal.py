@@ -153,6 +153,15 @@ def test_what_is_wrong_with_the_robot_is_told(typed: Typed) -> None:
     assert typed.robot.calls == ["reset"] and len(typed.robot.prepared) == 3
 
 
+def test_the_arms_go_home_at_a_word(typed: Typed) -> None:
+    typed.robot.state = replace(
+        typed.robot.state, ready=False, asks_home=True, waits_for="the word to go home"
+    )
+    assert "trial 1 of 16 waits for: the word to go home; h gives it" in typed.told()
+    typed.types("h")
+    assert typed.robot.calls == ["home"] and "ready: lay the objects" in typed.told()
+
+
 def test_lines_are_obeyed_until_q_and_errors_end_nothing(typed: Typed) -> None:
     typed.terminal.run(iter(["?\n", "nonsense\n", "\n", "q\n", "s\n"]))
     assert typed.said.count(HELP) == 1 and HELP.lstrip().startswith("Enter")

@@ -125,8 +125,20 @@ class Session:
             self._message = ""
             self._prepare()
 
+    def home(self, trial: int, attempt: int) -> None:
+        """Let the arms go home: their way is clear.
+
+        Raises:
+            NotAllowed: Another trial is at hand, or the arms do not ask for it.
+        """
+        with self._lock:
+            self._require("go home for", trial, attempt, Phase.SCENE)
+            if not self._robot.status().asks_home:
+                raise NotAllowed("the arms do not wait to go home now")
+            self._robot.home()
+
     def reset(self) -> None:
-        """Leave a stop that the arms have latched; where a trial is to come, they go home.
+        """Leave a stop that the arms have latched; where a trial is to come, make ready for it again.
 
         Raises:
             NotAllowed: A trial runs, or the robot refuses.

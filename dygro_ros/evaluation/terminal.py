@@ -1,17 +1,18 @@
 """A sitting in a plain terminal: one line a command, and what changes is told as it changes.
 
-Enter         the scene is laid: start; while the arms move: STOP
-e             end the trial: there is nothing more to see
-s [note]      success
-p POINTS WHY [note]     partial, 1 to 99 points
-f WHY [note]  failure; WHY is a reason's number
-v REASON      hardware fault: the attempt is void and comes again
-c TRIAL s|p|f ...       correct an earlier trial
-r             after a stop: reset; the arms go home
-a             prepare the trial at hand again
-report        write the report; before the end the ledger notes that somebody looked
-?             show this
-q             leave; the same command goes on later
+Enter                 the scene is laid: start; while the arms move: STOP
+e                     end the trial: there is nothing more to see
+s [note]              success
+p POINTS WHY [note]   partial, 1 to 99 points
+f WHY [note]          failure; WHY is a reason's number
+v REASON              hardware fault: the attempt is void and comes again
+c TRIAL s|p|f ...     correct an earlier trial
+h                     the arms' way is clear: they go home
+r                     after a stop: reset it
+a                     prepare the trial at hand again
+report                write the report; before the end the ledger notes that somebody looked
+?                     show this
+q                     leave; the same command goes on later
 """
 
 from __future__ import annotations
@@ -88,10 +89,14 @@ class Terminal:
             self._say(f"corrected trial {number}")
         elif view.trial is None:
             raise UserError("each trial has its outcome: c corrects one, report writes the report, q leaves")
-        elif order == "" or order == "a":
-            (session.start if order == "" else session.prepare_again)(view.trial.number, view.attempt)
-        elif order == "e":
-            session.end(view.trial.number, view.attempt)
+        elif order in ("", "a", "e", "h"):
+            actions = {
+                "": session.start,
+                "a": session.prepare_again,
+                "e": session.end,
+                "h": session.home,
+            }
+            actions[order](view.trial.number, view.attempt)
         elif order == "v":
             session.void(view.trial.number, view.attempt, rest)
         else:
@@ -130,7 +135,8 @@ class Terminal:
                     head,
                     "ready: lay the objects" + (f" as in {picture}" if picture else "") + ", then Enter",
                 ]
-            return [head, f"{name} waits for: {view.robot.waits_for}"]
+            asked = "; h gives it" if view.robot.asks_home else ""
+            return [head, f"{name} waits for: {view.robot.waits_for}{asked}"]
         if view.phase is Phase.COUNTDOWN:
             return [f"{name} begins in {math.ceil(view.countdown_s)} s; Enter stops"]
         if view.phase is Phase.RUNNING:

@@ -17,6 +17,8 @@ class RobotStatus:
     """Whether a trial can begin now."""
     waits_for: str = ""
     """Why not."""
+    asks_home: bool = False
+    """Whether the arms wait for the operator's word to go home: near a person nothing moves unasked."""
     running: bool = False
     """Whether the policy moves the arms."""
     stopped: str = ""
@@ -33,7 +35,10 @@ class TrialRobot(Protocol):
     """Makes ready for a trial, runs it, and stops it; calls return soon, and `status` tells what became."""
 
     def prepare(self, trial: PlannedTrial, task: TaskPlan, policy: PolicyPlan) -> None:
-        """Begin to make ready: load the policy, go home, lay the objects where that is possible."""
+        """Begin to make ready: load the policy, lay the objects where that is possible, ask to go home."""
+
+    def home(self) -> None:
+        """Let the arms go home, for which `prepare` asks."""
 
     def begin(self, recording: Path) -> None:
         """Record into this folder from now on, and let the policy move the arms.

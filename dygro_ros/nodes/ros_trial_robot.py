@@ -39,6 +39,7 @@ from dygro_ros.robot_profile import RobotProfile
 
 HEARTBEAT_S, LOOK_S = 0.05, 0.02
 ANSWER_S, LOADS_S, HOME_S = 5.0, 120.0, 60.0
+HOME_WORD = "the word to go home"
 RECORDED = {
     "dygro/chunk": (JointTrajectory, RELIABLE),
     OBSERVED_IMAGES: (Image, OBSERVATIONS),
@@ -56,12 +57,13 @@ RECORDED = {
 class RosTrialRobot(Node):
     """A `TrialRobot` over ROS 2. Somebody else spins it, in another thread than those that call."""
 
-    def __init__(self, profile: RobotProfile, name: str = "evaluation") -> None:
+    def __init__(self, profile: RobotProfile, name: str = "evaluation", *, asks_home: bool = True) -> None:
         """Listen; the nodes may come later.
 
         Args:
             profile: The robot's.
             name: The node's name.
+            asks_home: Whether the arms wait for `home` before each trial.
         """
         super().__init__(name)
         self._mode = ""
@@ -69,6 +71,7 @@ class RosTrialRobot(Node):
         self.picture = LivePicture()
         """What the head camera sees."""
         self._lock = threading.Lock()
+        self._asks_home, self._home = asks_home, threading.Event()
         self._preparing = threading.Lock()
         self._generation = 0
         self._ready, self._waits_for = False, "no trial has been prepared"
@@ -95,10 +98,15 @@ class RosTrialRobot(Node):
             self._generation += 1
             generation = self._generation
             self._ready, self._waits_for = False, "the arms"
+            self._home.clear()
         work = threading.Thread(
             target=self._prepare, args=(generation, trial, task, policy), name="prepare", daemon=True
         )
         work.start()
+
+    def home(self) -> None:
+        """Let the arms go home."""
+        self._home.set()
 
     def begin(self, recording: Path) -> None:
         """Record, and let the policy move the arms; see `TrialRobot.begin`."""
@@ -161,6 +169,7 @@ class RosTrialRobot(Node):
         return RobotStatus(
             ready=ready and mode.startswith("holding"),
             waits_for="a reset" if stopped else f"the arms are {mode or 'silent'}" if ready else waits_for,
+            asks_home=waits_for == HOME_WORD and not ready and not stopped,
             running=mode.startswith("running"),
             stopped=stopped,
             health=self._health.states(),
@@ -217,6 +226,11 @@ class RosTrialRobot(Node):
             answer_from(self._residual, residual, "arm_bridge/use_residual", ANSWER_S)
             instruction = self.lay(trial, current) or task.instruction
             self._instruct.publish(String(data=instruction or ""))
+            if self._asks_home:
+                say(HOME_WORD)
+                while not self._home.wait(LOOK_S):
+                    if not current():
+                        return
             say("the arms to go home")
             self.until("the arms to hold", partial(self._goes_home, say), HOME_S, current)
             self.until("the arms to be home", self._is_home(), HOME_S, current)

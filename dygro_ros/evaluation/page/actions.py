@@ -39,6 +39,12 @@ class Start(_OfTrial):
     action: Literal["start"]
 
 
+class Home(_OfTrial):
+    """The arms' way home is clear."""
+
+    action: Literal["home"]
+
+
 class PrepareAgain(_OfTrial):
     """Make ready once more."""
 
@@ -77,7 +83,9 @@ class Reset(_Message):
     action: Literal["reset"]
 
 
-Action = Annotated[Start | PrepareAgain | End | Judge | Void | Correct | Reset, Field(discriminator="action")]
+Action = Annotated[
+    Start | Home | PrepareAgain | End | Judge | Void | Correct | Reset, Field(discriminator="action")
+]
 
 
 def perform(session: Session, action: Action) -> None:
@@ -90,6 +98,8 @@ def perform(session: Session, action: Action) -> None:
     match action:
         case Start():
             session.start(action.trial, action.attempt)
+        case Home():
+            session.home(action.trial, action.attempt)
         case PrepareAgain():
             session.prepare_again(action.trial, action.attempt)
         case End():

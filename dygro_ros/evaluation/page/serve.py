@@ -37,7 +37,8 @@ class PageServer:
         self._socket = _listening(host, port)
         self.port = int(self._socket.getsockname()[1])
         self.token = secrets.token_urlsafe(TOKEN_BYTES)
-        names = frozenset({"localhost", host.lower(), socket.gethostname().lower()})
+        machine = socket.gethostname().lower()
+        names = frozenset({"localhost", host.lower(), machine, f"{machine}.local"})
         page = make_app(sitting, picture, lambda: self._server.should_exit)
         # Cookies do not heed ports: two evaluations on one machine need two names.
         app = Access(page, self.token, f"dygro_{self.port}", names)

@@ -32,6 +32,7 @@ def page_state(session: Session, picture_age_s: float | None) -> dict[str, Any]:
         "facts": None if view.facts is None else asdict(view.facts),
         "robot": {
             "ready": view.robot.ready,
+            "asks_home": view.robot.asks_home,
             "waits_for": view.robot.waits_for,
             "running": view.robot.running,
             "stopped": view.robot.stopped,

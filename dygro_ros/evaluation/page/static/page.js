@@ -125,12 +125,13 @@ function showScene() {
   $("stopped").hidden = !state.robot.stopped || state.phase === "running";
   $("stopped").textContent = `The arms have stopped: ${state.robot.stopped}`;
   $("reset").disabled = !state.robot.stopped;
+  $("home").disabled = !state.robot.asks_home;
   if (state.phase !== "scene") return;
   $("lay").textContent = state.lays_itself
     ? "The simulated cell lays the objects itself."
     : state.trial.reference
-    ? "Lay the objects as the reference shows them, clear the arms' way home, and step back."
-    : "Lay the objects, clear the arms' way home, and step back.";
+      ? "Clear the arms' way and let them go home; then lay the objects as the reference shows them."
+      : "Clear the arms' way and let them go home; then lay the objects.";
   $("ready").className = state.robot.ready ? "is-ready" : "waits";
   $("ready").textContent = state.robot.ready ? "The robot is ready." : `Waits for: ${state.robot.waits_for}`;
   $("start").disabled = !state.robot.ready;
@@ -258,7 +259,7 @@ function choices(id, values, chosen, choose) {
 
 const press = (id) => () => $(id).offsetParent !== null && !$(id).disabled && $(id).click();
 const KEYS = {
-  r: press("reset"), a: press("prepare"), e: press("end"), s: press("success"), p: press("partial"),
+  h: press("home"), r: press("reset"), a: press("prepare"), e: press("end"), s: press("success"), p: press("partial"),
   f: press("failure"), v: press("void"), x: press("cancel"), o: toggleReference,
   n: () => $("note").offsetParent !== null && $("note").focus(),
   Enter: () => ["start", "record", "report"].forEach((id) => press(id)()),
@@ -312,6 +313,7 @@ document.addEventListener("keydown", (event) => {
 
 $("stop").onclick = stop;
 $("start").onclick = () => act("start");
+$("home").onclick = () => act("home");
 $("end").onclick = () => act("end");
 $("prepare").onclick = () => act("prepare");
 $("reset").onclick = () => post("/act", { action: "reset" });
