@@ -121,6 +121,7 @@ setup(
             "dygro-doctor = dygro_ros.doctor:main",
             "dygro-evaluate = dygro_ros.ros_commands:evaluate",
             "dygro-operator = dygro_ros.ros_commands:operator",
+            "dygro-capture-scenes = dygro_ros.ros_commands:capture_scenes",
             "dygro-calibrate-delay = dygro_ros.ros_commands:calibrate_delay",
             *(f"{name} = {module}:main" for name, module in EXECUTABLES.items()),
         ]

@@ -54,6 +54,11 @@ def evaluate() -> None:
     _run("dygro_ros.nodes.evaluate", "evaluate", require_evaluation)
 
 
+def capture_scenes() -> None:
+    """Run `dygro-capture-scenes`."""
+    _run("dygro_ros.nodes.capture_scenes", "capture")
+
+
 def calibrate_delay() -> None:
     """Run `dygro-calibrate-delay`."""
     _run("dygro_ros.nodes.calibrate_delay", "calibrate")

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, in place of an older one."""
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_bytes(content)
+    os.replace(beside, path)
+
+
 def write_text(path: Path, content: str) -> None:
     """Write a text file, in place of an older one."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(content, encoding="utf-8")
-    os.replace(beside, path)
+    write_bytes(path, content.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:

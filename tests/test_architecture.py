@@ -42,6 +42,7 @@ LIBRARIES_IT_MAY_IMPORT = {
         "std_srvs",
         "trajectory_msgs",
     },
+    "dygro_ros.nodes.capture_scenes": {"numpy", "cv2", "rclpy", "sensor_msgs"},
     "dygro_ros.nodes.trial_recorder": {"rclpy", "mcap"},
     "dygro_ros.evaluation": {"numpy", "pydantic", "scipy", "yaml"},
     "dygro_ros.evaluation.figures": {"matplotlib"},

@@ -45,6 +45,11 @@ class LivePicture:
         with self._lock:
             return None if self._picture is None else self._clock() - self._came_s
 
+    def newest(self) -> NDArray[np.uint8] | None:
+        """Return the newest picture, (H, W, 3) RGB; None where none has come."""
+        with self._lock:
+            return self._picture
+
     def jpeg(self) -> tuple[int, bytes]:
         """Return the newest picture's number, from 1, and its JPEG; (0, b"") where none has come."""
         with self._encoding:
