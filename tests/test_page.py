@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from dygro_ros.evaluation.page.serve import PageServer
 from dygro_ros.evaluation.record import Outcome
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -275,8 +277,27 @@ def test_arms_that_nobody_watches_are_stopped(page: ServedPage, operator: Operat
     assert page.robot.state.stopped
 
 
-def test_a_server_that_ends_is_said(page: ServedPage, operator: Operator) -> None:
+def test_after_a_click_the_keys_work_as_before(page: ServedPage, operator: Operator) -> None:
+    operator.start()
+    operator.press("e")
+    operator.until(lambda: operator.shows("judging"))
+    operator.browser.find_element(By.ID, "success").click()
+    operator.press(Keys.ENTER)
+    operator.until(lambda: page.record.finished)
+
+
+def test_a_server_that_ends_is_said_and_so_is_one_that_was_started_anew(
+    page: ServedPage, operator: Operator
+) -> None:
     assert not operator.shows("lost")
     page.server.end()
     operator.until(lambda: operator.shows("lost"))
     assert "this page cannot stop the arms" in operator.text("lost")
+    again = PageServer(page.sitting, page.picture, "127.0.0.1", page.server.port)
+    thread = threading.Thread(target=again.run, daemon=True)
+    thread.start()
+    operator.until(lambda: "open the address that it has printed" in operator.text("lost"))
+    operator.browser.get(again.address)
+    operator.until(lambda: operator.enabled("home") and not operator.shows("lost"))
+    again.end()
+    thread.join()

@@ -6,6 +6,8 @@ const SILENT_MS = 8000;
 const RETRY_MS = 1000;
 const POINTS_STEP = 5;
 const POINTS_FIRST = 50;
+const STARTED_ANEW =
+  "The evaluation was started anew: open the address that it has printed. This page cannot stop the arms.";
 const $ = (id) => document.getElementById(id);
 const words = (name) => name.replaceAll("_", " ");
 
@@ -64,7 +66,14 @@ function listen() {
   };
   events.onerror = () => {
     $("lost").hidden = false;
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS);
+    if (events.readyState !== EventSource.CLOSED) return; // it tries again by itself
+    fetch("/state").then(
+      (answer) => {
+        if (answer.status === 403) $("lost").textContent = STARTED_ANEW;
+        else setTimeout(listen, RETRY_MS);
+      },
+      () => setTimeout(listen, RETRY_MS),
+    );
   };
 }
 
@@ -310,6 +319,9 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
+
+// A button that was clicked must not keep the focus: Enter would press it again.
+document.addEventListener("click", (event) => event.detail && event.target.closest("button")?.blur());
 
 $("stop").onclick = stop;
 $("start").onclick = () => act("start");
