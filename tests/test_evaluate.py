@@ -203,6 +203,7 @@ def test_a_robot_that_dies_ends_its_trial_and_an_operator_who_is_gone_stops_the_
     [
         ({"simulation": {}}, ["--web"], "is for the simulated cell: python -m sim2real.evaluate_plan"),
         ({"robot": "nobody"}, [], "nobody"),
+        ({}, ["--port", "9000"], "--host and --port are of the page: they need --web"),
         ({"policies": {"policy": {"bundle": "nowhere"}}}, [], "nowhere"),
         ({"surprise": 1}, [], "surprise"),
         ({}, ["--web", "--host", "nowhere.invalid"], "cannot listen on nowhere.invalid, port 8642"),

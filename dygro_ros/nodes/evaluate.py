@@ -40,6 +40,8 @@ def evaluate(arguments: Sequence[str] | None = None) -> int:
         "--unblind", action="store_true", help="run no trial: open the code names and write the report"
     )
     options = parser.parse_args(arguments)
+    if not options.web and (options.host, options.port) != (LOCAL, PORT):
+        raise UserError("--host and --port are of the page: they need --web")
     plan = read_plan(options.plan)
     if plan.simulation is not None:
         how = f"python -m sim2real.evaluate_plan {options.plan} --nodes --operator"

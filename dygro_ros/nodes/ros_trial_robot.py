@@ -39,7 +39,6 @@ from dygro_ros.robot_profile import RobotProfile
 
 HEARTBEAT_S, LOOK_S = 0.05, 0.02
 ANSWER_S, LOADS_S, HOME_S = 5.0, 120.0, 60.0
-HOME_WORD = "the word to go home"
 RECORDED = {
     "dygro/chunk": (JointTrajectory, RELIABLE),
     OBSERVED_IMAGES: (Image, OBSERVATIONS),
@@ -71,7 +70,7 @@ class RosTrialRobot(Node):
         self.picture = LivePicture()
         """What the head camera sees."""
         self._lock = threading.Lock()
-        self._asks_home, self._home = asks_home, threading.Event()
+        self._asks_home, self._wants_home, self._home = asks_home, False, threading.Event()
         self._preparing = threading.Lock()
         self._generation = 0
         self._ready, self._waits_for = False, "no trial has been prepared"
@@ -97,7 +96,7 @@ class RosTrialRobot(Node):
         with self._lock:
             self._generation += 1
             generation = self._generation
-            self._ready, self._waits_for = False, "the arms"
+            self._ready, self._waits_for, self._wants_home = False, "the arms", False
             self._home.clear()
         work = threading.Thread(
             target=self._prepare, args=(generation, trial, task, policy), name="prepare", daemon=True
@@ -126,7 +125,7 @@ class RosTrialRobot(Node):
         with self._lock:
             # Where the arms were on their way home, they are not there once they may move again.
             self._generation += 1
-            self._ready, self._waits_for = False, "a reset"
+            self._ready, self._waits_for, self._wants_home = False, "a reset", False
 
     def stop_arms(self, reason: str) -> None:
         """Bring the arms to rest, latched."""
@@ -158,7 +157,7 @@ class RosTrialRobot(Node):
         """Return how the robot is."""
         mode = self._mode
         with self._lock:
-            ready, waits_for = self._ready, self._waits_for
+            ready, waits_for, wants_home = self._ready, self._waits_for, self._wants_home
         stopped = mode.partition(": ")[2] or mode if mode.startswith("stop") else ""
         silence = self._health.silence(BRIDGE)
         if silence:
@@ -169,7 +168,7 @@ class RosTrialRobot(Node):
         return RobotStatus(
             ready=ready and mode.startswith("holding"),
             waits_for="a reset" if stopped else f"the arms are {mode or 'silent'}" if ready else waits_for,
-            asks_home=waits_for == HOME_WORD and not ready and not stopped,
+            asks_home=wants_home and not stopped,
             running=mode.startswith("running"),
             stopped=stopped,
             health=self._health.states(),
@@ -200,10 +199,10 @@ class RosTrialRobot(Node):
         def current() -> bool:
             return self._generation == generation
 
-        def say(waits_for: str, ready: bool = False) -> None:
+        def say(waits_for: str, *, ready: bool = False, wants_home: bool = False) -> None:
             with self._lock:
                 if current():
-                    self._ready, self._waits_for = ready, waits_for
+                    self._ready, self._waits_for, self._wants_home = ready, waits_for, wants_home
 
         # What was wanted before has to give up first: two at once would undo each other's steps.
         with self._preparing:
@@ -227,7 +226,7 @@ class RosTrialRobot(Node):
             instruction = self.lay(trial, current) or task.instruction
             self._instruct.publish(String(data=instruction or ""))
             if self._asks_home:
-                say(HOME_WORD)
+                say("the word to go home", wants_home=True)
                 while not self._home.wait(LOOK_S):
                     if not current():
                         return
