@@ -53,6 +53,26 @@ def test_time_passes_while_it_is_entered_and_the_arms_rest_when_it_is_left(tmp_p
     assert robot.calls == ["begin", "stop", "end"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_sitting_whose_time_stands_still_stops_the_arms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot = ObedientRobot()
+    session = Session(open_record(tmp_path / "run", plan_with(tmp_path, countdown_s=0), dict), robot)
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    with Sitting(session) as sitting:
+        session.start(1, 1)
+        while session.view().phase is not Phase.RUNNING:
+            pass
+        monkeypatch.setattr(sitting, "tick", broken)
+        while session.view().phase is Phase.RUNNING:
+            pass
+        assert robot.calls == ["begin", "stop", "end"]
+
+
 def test_a_report_before_the_end_is_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clocked = Clocked(tmp_path, False)
     clocked.session.start(1, 1)

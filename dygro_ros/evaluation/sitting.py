@@ -87,5 +87,10 @@ class Sitting:
             raise UserError(f"{self.report_path} cannot be written: {error.strerror}") from error
 
     def _run(self) -> None:
-        while not self._ends.wait(TICK_S):
-            self.tick()
+        try:
+            while not self._ends.wait(TICK_S):
+                self.tick()
+        finally:
+            if not self._ends.is_set():
+                # Whatever went wrong here: nobody ends the trial at hand any more.
+                self.session.stop()

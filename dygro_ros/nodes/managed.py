@@ -34,6 +34,7 @@ from dygro_ros.start import STARTER
 ALIVE_TOPICS = "dygro/alive/"
 ALIVE_PERIOD_S = 0.02
 DIAGNOSTICS_PERIOD_S = 0.5
+BEATS_A_DIAGNOSIS = round(DIAGNOSTICS_PERIOD_S / ALIVE_PERIOD_S)
 
 OK, WARN, ERROR = (
     int.from_bytes(level, "little")
@@ -150,7 +151,7 @@ class ManagedNode(LifecycleNode):
     def _guarded(self, what: str, action: Callable[[], None]) -> TransitionCallbackReturn:
         # The executor does nothing else meanwhile, and opening a bundle takes longer than a silence may last.
         ended = threading.Event()
-        beat = threading.Thread(target=self._beat, args=(ended,), name="transition", daemon=True)
+        beat = threading.Thread(target=self._beat, args=(ended, what), name="transition", daemon=True)
         beat.start()
         try:
             action()
@@ -165,9 +166,14 @@ class ManagedNode(LifecycleNode):
             beat.join()
         return TransitionCallbackReturn.SUCCESS
 
-    def _beat(self, ended: threading.Event) -> None:
+    def _beat(self, ended: threading.Event, what: str) -> None:
+        beats, name = 0, self.get_name()
         while not ended.wait(ALIVE_PERIOD_S):
-            self._alive.publish(String(data=self.get_name()))
+            self._alive.publish(String(data=name))
+            beats += 1
+            if beats % BEATS_A_DIAGNOSIS == 0:
+                stamp_ns = self.get_clock().now().nanoseconds
+                self._diagnostics.publish(diagnostics(name, OK, f"is about to {what}", {}, stamp_ns))
 
     def _publish_diagnostics(self) -> None:
         level, text, values = self.status()
