@@ -28,11 +28,11 @@ from rich.progress import (
 )
 
 from dygro_ros.errors import UserError, run_main
-from dygro_ros.evaluation.conduct import PORT, Page, close_sitting, now, opened, sit, unblind
+from dygro_ros.evaluation.conduct import PORT, Page, close_sitting, opened, sit, unblind
 from dygro_ros.evaluation.live_picture import LivePicture
 from dygro_ros.evaluation.plan import EvaluationPlan, read_plan
 from dygro_ros.evaluation.record import EvaluationRecord
-from dygro_ros.evaluation.session import Session
+from dygro_ros.evaluation.session import Session, wall_clock
 from dygro_ros.evaluation.trial_robot import TrialRobot
 from dygro_ros.ros_commands import require_ros
 from sim2real.cell_trials import bundles_of, open_cell_trials, run_to_the_end
@@ -95,7 +95,7 @@ def through_the_nodes(plan: EvaluationPlan, folder: Path) -> Iterator[Running]:
 
 def run_unattended(record: EvaluationRecord, running: Running) -> None:
     """Run every trial that is left, with a progress bar."""
-    record.begin_session({"where": running.where, "at": now()})
+    record.begin_session({"where": running.where, "at": wall_clock()})
     session = Session(record, running.robot, clock=running.clock)
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(TextColumn("trials"), *columns) as progress:

@@ -44,6 +44,8 @@ from sim2real.seeds import SEED_BLOCKS, SeedPurpose, seeds_for
 
 # The randomisation's range is where this share of its draws lies [%].
 RANGE_PERCENT = 95.0
+# Of an evaluation's results.
+NEEDED = ("title", "policies", "tasks", "rates", "trials", "simulated", "unblinded", "record")
 PICTURES, REPLAYS = 200, 60
 FIRST_RUN = 10
 DELAY, LOOP, FOLLOWING = "command to motion", "picture to motion", "following error"
@@ -83,16 +85,14 @@ def read_results(folder: Path) -> dict[str, Any]:
     path = folder / RESULTS_FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        fields = [found[name] for name in ("policies", "tasks", "rates", "trials", "simulated", "record")]
-        unblinded = bool(found["unblinded"])
+        values = {name: found[name] for name in NEEDED}
     except OSError as error:
         raise UserError(f"expected an evaluation's {path}: {error.strerror}; run it to its report") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not an evaluation's results: {error!r}") from error
-    if not unblinded:
+    if not values["unblinded"]:
         raise UserError(f"{path} goes by code names: open them with --unblind, for both evaluations")
-    assert fields
-    return dict(found)
+    return values
 
 
 def success(real: Mapping[str, Any], sim: Mapping[str, Any]) -> list[dict[str, Any]]:

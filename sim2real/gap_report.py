@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dygro_ros.evaluation.figures import GRID_COLOUR, WIDTH_IN, svg, task_label
-from dygro_ros.evaluation.html_page import page, soft, text
+from dygro_ros.evaluation.html_page import page, soft, table, text
 
 # What recordings do not tell.
 UNSEEN = (
@@ -62,7 +62,7 @@ def render(gap: Mapping[str, Any]) -> str:
         parts += ["<h2>Following, joint by joint</h2>", _joints(gap["joints"])]
     parts += [
         "<h2>What recordings do not tell</h2>",
-        _table(
+        table(
             "<th>keys</th><th class='left'>looked at with</th>",
             [f"<tr><td>{text(keys)}</td><td class='left'>{text(how)}</td></tr>" for keys, how in UNSEEN],
         ),
@@ -100,7 +100,7 @@ def _success(rows: Sequence[Mapping[str, Any]]) -> str:
             f"<td>{100 * row['difference']:+.1f} <small>({low:+.0f}, {high:+.0f})</small></td>"
             f"<td>{row['p_value']:.2g}</td></tr>"
         )
-    return _table(head, cells) + soft("Intervals: 95 %, Newcombe; p: Barnard's exact test.")
+    return table(head, cells) + soft("Intervals: 95 %, Newcombe; p: Barnard's exact test.")
 
 
 def _quantities(quantities: Sequence[Mapping[str, Any]]) -> str:
@@ -118,7 +118,7 @@ def _quantities(quantities: Sequence[Mapping[str, Any]]) -> str:
             f"<td>{_number(q['low'])} to {_number(q['high'])}</td><td>{q['outside']} of {len(q['real'])}</td>"
             f"<td class='left'>{text(', '.join(q['keys']))}</td></tr>"
         )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _joints(joints: Sequence[Mapping[str, Any]]) -> str:
@@ -126,11 +126,7 @@ def _joints(joints: Sequence[Mapping[str, Any]]) -> str:
         f"<tr><td>{text(j['joint'])}</td><td>{j['real']:.1f}</td><td>{j['cell']:.1f}</td></tr>"
         for j in joints
     ]
-    return _table("<th>joint</th><th>robot [mrad]</th><th>cell [mrad]</th>", rows)
-
-
-def _table(head: str, rows: Sequence[str]) -> str:
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return table("<th>joint</th><th>robot [mrad]</th><th>cell [mrad]</th>", rows)
 
 
 def _number(value: float) -> str:

@@ -18,7 +18,7 @@ import tyro
 
 from dygro_ros.errors import DataError, RunFolderError, run_main
 from dygro_ros.evaluation.figures import task_label
-from dygro_ros.evaluation.html_page import page, soft, text
+from dygro_ros.evaluation.html_page import page, soft, table, text
 from dygro_ros.whole_file import write_text
 from sim2real.evaluation_summary import BASE, POLICY, with_interval
 from sim2real.plots import difference_plot, gate_heat_map, success_bars
@@ -170,7 +170,7 @@ def _success_table(results: Mapping[str, Any]) -> str:
             )
             cells += f"<td>{found['gained']}</td><td>{found['lost']}</td><td>{found['p_value']:.2g}</td>"
         rows.append(f"<tr class='total'>{cells}</tr>" if task == "all" else f"<tr>{cells}</tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return table(head, rows)
 
 
 def _estimate(estimate: str, kind: str = "") -> str:
@@ -212,33 +212,35 @@ def _failures(episodes: Sequence[Mapping[str, Any]]) -> str:
     found = [record for record in episodes if record["role"] == POLICY and not record["success"]]
     if not found:
         return "<p>None.</p>"
-    rows = "".join(
+    rows = [
         f"<tr><td>{text(task_label(record['task']))}</td><td>{record['seed']}</td><td>{record['steps']}</td>"
         f"<td class='left'>{text(record['instruction'])}</td></tr>"
         for record in sorted(found, key=lambda record: (record["task"], record["seed"]))
-    )
+    ]
     head = "<th>task</th><th>seed</th><th>steps</th><th class='left'>instruction</th>"
     return (
         f"<p>{len(found)} episodes of the policy ran into their step limit.</p>"
-        f"<details><summary>Show them</summary><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></details>"
+        f"<details><summary>Show them</summary>{table(head, rows)}</details>"
     )
 
 
 def _provenance(results: Mapping[str, Any]) -> str:
     software = ", ".join(f"{name} {version}" for name, version in results["plan"]["software"].items())
-    rows = "".join(
+    rows = [
         f"<tr><td>{text(entry['role'])}</td><td class='left'>{text(entry['method'])}</td>"
         f"<td class='left'>{text(entry['output'])}</td><td>{text(entry['commit'])}</td>"
         f"<td class='left'><code>{text(entry['bundle'][:16])}</code></td></tr>"
         for entry in results["contestants"]
+    ]
+    head = (
+        "<th>contestant</th><th class='left'>method</th><th class='left'>executed</th><th>commit</th>"
+        "<th class='left'>bundle</th>"
     )
-    head = "<th>contestant</th><th class='left'>method</th><th class='left'>executed</th><th>commit</th>"
     timing = results["timing"]
     command = f"<pre>{text(results['command'])}</pre>" if results["command"] else ""
     return (
-        f"{command}<table><thead><tr>{head}<th class='left'>bundle</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>"
+        command
+        + table(head, rows)
         + soft(
             f"{software}. ONNX Runtime on one thread: {1e3 * timing['mean_inference_s']:.1f} ms an "
             f"inference; {timing['mean_episode_s']:.2f} s an episode with rendering and physics; "

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +17,7 @@ from dygro_ros.evaluation.provenance import provenance
 from dygro_ros.evaluation.record import EvaluationRecord, open_record
 from dygro_ros.evaluation.report import write_report
 from dygro_ros.evaluation.results import results
-from dygro_ros.evaluation.session import Session
+from dygro_ros.evaluation.session import Session, wall_clock
 from dygro_ros.evaluation.sitting import Sitting
 from dygro_ros.evaluation.terminal import Terminal
 from dygro_ros.evaluation.trial_robot import TrialRobot
@@ -58,7 +57,7 @@ def sit(record: EvaluationRecord, robot: TrialRobot, picture: LivePicture, page:
         UserError: The page's address cannot be listened on.
     """
     where: Literal["page", "terminal"] = "page" if page else "terminal"
-    record.begin_session({"where": where, "at": now(), "machine": platform.node()})
+    record.begin_session({"where": where, "at": wall_clock(), "machine": platform.node()})
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Sitting(Session(record, robot), watched=page is not None) as sitting:
@@ -89,10 +88,5 @@ def close_sitting(record: EvaluationRecord) -> str:
 def unblind(record: EvaluationRecord) -> str:
     """Open the code names, which the ledger notes, and write the report; return what to tell."""
     if not record.unblinded:
-        record.look("names", now())
+        record.look("names", wall_clock())
     return str(write_report(results(record), record.folder))
-
-
-def now() -> str:
-    """Return the wall clock as the ledger has it."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

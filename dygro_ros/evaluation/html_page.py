@@ -52,6 +52,16 @@ def soft(value: str) -> str:
     return f"<p class='soft'>{text(value)}</p>"
 
 
+def table(head: str, rows: Iterable[str]) -> str:
+    """Return a table.
+
+    Args:
+        head: The heading's cells, <th> elements.
+        rows: Rows, <tr> elements.
+    """
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
 def page(title: str, parts: Iterable[str]) -> str:
     """Return a whole page.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dygro_ros.evaluation.figures import task_label
-from dygro_ros.evaluation.html_page import page, soft, text
+from dygro_ros.evaluation.html_page import page, soft, table, text
 from dygro_ros.evaluation.plots import difference_plot, rate_plot
 from dygro_ros.evaluation.results import ALL, resolution
 from dygro_ros.whole_file import write_json, write_text
@@ -152,7 +152,7 @@ def _rate_table(results: Mapping[str, Any]) -> str:
             f"<td>{rate['safety_stops']}</td>"
         )
         rows.append(_row(rate["task"], cells))
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _comparison_table(results: Mapping[str, Any]) -> str:
@@ -172,7 +172,7 @@ def _comparison_table(results: Mapping[str, Any]) -> str:
             f"<td class='left'>{verdict}</td>"
         )
         rows.append(_row(c["task"], cells))
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _failure_table(results: Mapping[str, Any]) -> str:
@@ -187,7 +187,7 @@ def _failure_table(results: Mapping[str, Any]) -> str:
         + "</tr>"
         for rate in overall
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _trial_table(results: Mapping[str, Any]) -> str:
@@ -216,7 +216,7 @@ def _trial_table(results: Mapping[str, Any]) -> str:
     filmed = (
         soft("A number leads to the trial's video beside this page.") if results["record"]["videos"] else ""
     )
-    return f"<details><summary>Show all {len(rows)}</summary>{filmed}{_table(head, rows)}</details>"
+    return f"<details><summary>Show all {len(rows)}</summary>{filmed}{table(head, rows)}</details>"
 
 
 def _unfinished(attempts: Sequence[Mapping[str, Any]]) -> str:
@@ -228,7 +228,7 @@ def _unfinished(attempts: Sequence[Mapping[str, Any]]) -> str:
         f"<td class='left'>{text(attempt['reason'])}</td></tr>"
         for attempt in attempts
     ]
-    return _table("<th>trial</th><th>attempt</th><th class='left'></th><th class='left'>why</th>", rows)
+    return table("<th>trial</th><th>attempt</th><th class='left'></th><th class='left'>why</th>", rows)
 
 
 def _provenance(facts: Mapping[str, Any]) -> str:
@@ -236,7 +236,7 @@ def _provenance(facts: Mapping[str, Any]) -> str:
         f"<tr><td>{text(name)}</td><td class='left'>{text(_plain(value))}</td></tr>"
         for name, value in facts.items()
     ]
-    return _table("<th>what</th><th class='left'></th>", rows)
+    return table("<th>what</th><th class='left'></th>", rows)
 
 
 def _plain(value: object) -> str:
@@ -248,10 +248,6 @@ def _plain(value: object) -> str:
 def _row(task: str, cells: str) -> str:
     """Return a task's row; that of all tasks stands out."""
     return f"<tr{' class=total' if task == ALL else ''}>{cells}</tr>"
-
-
-def _table(head: str, rows: Sequence[str]) -> str:
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _percent(share: float, sign: str = "") -> str:

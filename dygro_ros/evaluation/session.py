@@ -22,6 +22,11 @@ from dygro_ros.evaluation.recording import recording_folder
 from dygro_ros.evaluation.trial_robot import RobotStatus, TrialRobot
 
 
+def wall_clock() -> str:
+    """Return the time as the ledger has it."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
 class Phase(Enum):
     """What is going on."""
 
@@ -63,7 +68,7 @@ class Session:
         robot: TrialRobot,
         *,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        now: Callable[[], str] = wall_clock,
     ) -> None:
         """Begin with the first trial that has no outcome.
 
@@ -183,7 +188,7 @@ class Session:
         with self._lock:
             current = self._require("judge", trial, attempt, Phase.JUDGING)
             assert self._facts is not None
-            self.record.finish(current, attempt, outcome, self._facts, self._at())
+            self.record.finish(current, attempt, outcome, self._facts, self._now())
             self._message = ""
             self._next()
 
@@ -196,7 +201,7 @@ class Session:
         """
         with self._lock:
             current = self._require("void", trial, attempt, Phase.JUDGING)
-            self.record.void(current, attempt, reason, self._at())
+            self.record.void(current, attempt, reason, self._now())
             self._message = ""
             self._next()
 
@@ -207,7 +212,7 @@ class Session:
             UserError: The trial has no outcome yet, or the new one does not fit the plan.
         """
         with self._lock:
-            self.record.correct(trial, outcome, self._at())
+            self.record.correct(trial, outcome, self._now())
 
     def tick(self) -> None:
         """Go on where time or the robot says so."""
@@ -245,7 +250,7 @@ class Session:
         trial, attempt = self._trial, self._attempt
         assert trial is not None
         try:
-            self.record.start(trial, attempt, self._at())
+            self.record.start(trial, attempt, self._now())
         except UserError as error:
             self._phase, self._message = Phase.SCENE, str(error)
             return
@@ -254,7 +259,7 @@ class Session:
         except UserError as error:
             reason = f"did not begin: {error}"
             try:
-                self.record.void(trial, attempt, reason, self._at())
+                self.record.void(trial, attempt, reason, self._now())
                 self._next()
             except UserError as unwritten:
                 self._phase, reason = Phase.SCENE, f"{reason}; {unwritten}"
@@ -306,6 +311,3 @@ class Session:
         if self._phase is not phase:
             raise NotAllowed(f"cannot {what} trial {trial} now: it is in phase {self._phase.value}")
         return current
-
-    def _at(self) -> str:
-        return self._now().isoformat(timespec="milliseconds")

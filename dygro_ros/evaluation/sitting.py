@@ -8,14 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
 from dygro_ros.errors import UserError
 from dygro_ros.evaluation.report import REPORT_FILE, write_report
 from dygro_ros.evaluation.results import results
-from dygro_ros.evaluation.session import Phase, Session
+from dygro_ros.evaluation.session import Phase, Session, wall_clock
 
 TICK_S = 0.02
 # Nobody watches where no page has been heard for so long [s].
@@ -80,7 +79,7 @@ class Sitting:
         """
         record = self.session.record
         if not record.complete:
-            record.look("report", datetime.now(timezone.utc).isoformat(timespec="milliseconds"))
+            record.look("report", wall_clock())
         try:
             return write_report(results(record), record.folder)
         except OSError as error:

@@ -12,9 +12,10 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from dygro_ros.errors import UserError
-from dygro_ros.nodes.managed import LATCHED
+from dygro_ros.nodes.managed import LATCHED, NEWEST
 
 ANSWER_S = 20.0
+HEARTBEAT_S = 0.05
 
 
 def answer_from(client: Any, request: Any, name: str, timeout_s: float) -> Any:
@@ -38,6 +39,12 @@ def answer_from(client: Any, request: Any, name: str, timeout_s: float) -> Any:
         client.remove_pending_request(future)
         raise UserError(f"{name} has not answered within {timeout_s:g} s")
     return future.result()
+
+
+def send_operators_heartbeat(node: Node, who: str) -> None:
+    """Say on `dygro/operator` that somebody is there, for as long as the node spins."""
+    heartbeat = node.create_publisher(String, "dygro/operator", NEWEST)
+    node.create_timer(HEARTBEAT_S, lambda: heartbeat.publish(String(data=who)))
 
 
 class BridgeClient(Node):

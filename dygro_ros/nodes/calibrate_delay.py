@@ -10,7 +10,6 @@ watchdog, as it does a policy's chunks. Enter begins; Ctrl-C ends, and the arms 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 import time
@@ -21,7 +20,6 @@ import numpy as np
 import rclpy
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import String
 
 from dygro_ros.delay_calibration import (
     CELL_LAG_S,
@@ -34,16 +32,17 @@ from dygro_ros.delay_calibration import (
 from dygro_ros.errors import UserError, run_main
 from dygro_ros.graph import processes
 from dygro_ros.layout import JOINT_NAMES
-from dygro_ros.nodes.bridge_client import ANSWER_S, BridgeClient
+from dygro_ros.nodes.bridge_client import ANSWER_S, BridgeClient, send_operators_heartbeat
 from dygro_ros.nodes.managed import NEWEST
 from dygro_ros.nodes.messages import picture_of, to_ns
 from dygro_ros.nodes.participation import participating
 from dygro_ros.nodes.sine_node import GROWS_S
 from dygro_ros.robot_profile import RobotProfile, profile_path, read_profile
 from dygro_ros.start import Graph, overrides_of
+from dygro_ros.whole_file import write_text
 
 START_S, HOME_S = 60.0, 60.0
-HEARTBEAT_S, SETTLES_S = 0.05, 0.5
+SETTLES_S = 0.5
 # A result less certain than this is not noted [s].
 LARGEST_ERROR_S = 0.005
 _NOTED = re.compile(r"^(\s*loop_delay_s:\s*)[^\s#]+", re.MULTILINE)
@@ -61,8 +60,7 @@ class Recorder(BridgeClient):
         self.states: list[tuple[int, float]] = []
         self.pictures: list[tuple[int, NDArray[np.uint8]]] = []
         self.transport_s: list[float] = []
-        self._heartbeat = self.create_publisher(String, "dygro/operator", NEWEST)
-        self.create_timer(HEARTBEAT_S, lambda: self._heartbeat.publish(String(data="calibration")))
+        send_operators_heartbeat(self, "calibration")
         self.create_subscription(JointState, "dygro/joint_commands", self._on_commands, NEWEST)
         self.create_subscription(JointState, "dygro/joint_states", self._on_states, NEWEST)
         self.create_subscription(Image, image_topic, self._on_picture, NEWEST)
@@ -158,9 +156,7 @@ def note(profile: Path, delay_s: float) -> None:
     text = profile.read_text(encoding="utf-8")
     if len(_NOTED.findall(text)) != 1:
         raise UserError(f"{profile} must have one line loop_delay_s: to note {delay_s:.3f} in")
-    beside = profile.with_name(profile.name + ".new")
-    beside.write_text(_NOTED.sub(rf"\g<1>{delay_s:.3f}", text), encoding="utf-8")
-    os.replace(beside, profile)
+    write_text(profile, _NOTED.sub(rf"\g<1>{delay_s:.3f}", text))
 
 
 def measure(profile: RobotProfile, graph: Graph, joint: str, period_s: float, periods: int) -> Recorder:

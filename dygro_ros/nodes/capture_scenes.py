@@ -17,14 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from sensor_msgs.msg import Image
 
 from dygro_ros.errors import UserError, run_main
 from dygro_ros.evaluation.live_picture import LivePicture
 from dygro_ros.evaluation.plan import scene_pictures
-from dygro_ros.nodes.managed import NEWEST
-from dygro_ros.nodes.messages import picture_of
 from dygro_ros.nodes.participation import participating, spinning
+from dygro_ros.nodes.watching import watch
 from dygro_ros.robot_profile import read_profile
 from dygro_ros.whole_file import write_bytes
 
@@ -39,13 +37,7 @@ class SceneCamera(Node):
         """Listen to the head camera's pictures."""
         super().__init__("capture_scenes")
         self.topic, self.live = topic, LivePicture()
-        self.create_subscription(Image, topic, self._on_picture, NEWEST)
-
-    def _on_picture(self, message: Image) -> None:
-        try:
-            self.live.put(picture_of(message))
-        except UserError as error:
-            self.get_logger().warning(str(error), throttle_duration_sec=5.0)
+        watch(self, topic, lambda picture, stamp_ns: self.live.put(picture))
 
     def take(self) -> NDArray[np.uint8]:
         """Return what the camera sees now, (H, W, 3) RGB.

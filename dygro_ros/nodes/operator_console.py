@@ -21,11 +21,10 @@ from std_srvs.srv import SetBool, Trigger
 
 from dygro_ros.errors import UserError, run_main, unknown_name
 from dygro_ros.layout import encode_instruction
-from dygro_ros.nodes.bridge_client import answer_from
-from dygro_ros.nodes.managed import LATCHED, NEWEST
+from dygro_ros.nodes.bridge_client import answer_from, send_operators_heartbeat
+from dygro_ros.nodes.managed import LATCHED
 from dygro_ros.nodes.participation import participating, spinning
 
-HEARTBEAT_S = 0.05
 ANSWER_S = 5.0
 ORDERS = ("run", "hold", "home", "stop", "reset")
 
@@ -36,12 +35,11 @@ class OperatorConsole(Node):
     def __init__(self) -> None:
         """Begin the heartbeat and listen."""
         super().__init__("operator_console")
-        self._heartbeat = self.create_publisher(String, "dygro/operator", NEWEST)
+        send_operators_heartbeat(self, "here")
         self._instruction = self.create_publisher(String, "dygro/instruction", LATCHED)
         self._orders = {name: self.create_client(Trigger, f"arm_bridge/{name}") for name in ORDERS}
         self._residual = self.create_client(SetBool, "arm_bridge/use_residual")
         self.create_subscription(String, "dygro/mode", self._on_mode, LATCHED)
-        self.create_timer(HEARTBEAT_S, lambda: self._heartbeat.publish(String(data="here")))
 
     def _on_mode(self, message: String) -> None:
         _say(f"arms: {message.data}")

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from numpy.typing import NDArray
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -29,15 +31,15 @@ from dygro_ros.evaluation.plan import PlannedTrial, PolicyPlan, TaskPlan
 from dygro_ros.evaluation.trial_robot import RobotStatus
 from dygro_ros.evaluation.trial_video import TrialVideo
 from dygro_ros.graph import BRIDGE, node_names
-from dygro_ros.nodes.bridge_client import answer_from
+from dygro_ros.nodes.bridge_client import answer_from, send_operators_heartbeat
 from dygro_ros.nodes.managed import LATCHED, NEWEST, OBSERVATIONS, RELIABLE
-from dygro_ros.nodes.messages import picture_of, to_ns
 from dygro_ros.nodes.node_health import NodeHealth
 from dygro_ros.nodes.policy_node import OBSERVED_IMAGES, OBSERVED_JOINTS
 from dygro_ros.nodes.trial_recorder import TrialRecorder
+from dygro_ros.nodes.watching import watch
 from dygro_ros.robot_profile import RobotProfile
 
-HEARTBEAT_S, LOOK_S = 0.05, 0.02
+LOOK_S = 0.02
 ANSWER_S, LOADS_S, HOME_S = 5.0, 120.0, 60.0
 RECORDED = {
     "dygro/chunk": (JointTrajectory, RELIABLE),
@@ -84,12 +86,11 @@ class RosTrialRobot(Node):
         self._set = self.create_client(SetParameters, "policy_node/set_parameters")
         self._stop = self.create_publisher(String, "dygro/stop", LATCHED)
         self._instruct = self.create_publisher(String, "dygro/instruction", LATCHED)
-        self._heartbeat = self.create_publisher(String, "dygro/operator", NEWEST)
-        self.create_timer(HEARTBEAT_S, lambda: self._heartbeat.publish(String(data=name)))
+        send_operators_heartbeat(self, name)
         self.create_subscription(String, "dygro/mode", self._on_mode, LATCHED)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._health.take, 10)
         self._recorder, self._video = TrialRecorder(self, RECORDED), TrialVideo()
-        self.create_subscription(Image, profile.policy_node.image_topics[0], self._on_picture, NEWEST)
+        watch(self, profile.policy_node.image_topics[0], self._on_picture)
 
     def prepare(self, trial: PlannedTrial, task: TaskPlan, policy: PolicyPlan) -> None:
         """Begin to open the policy, say what to do and go home; `status` tells how far it is."""
@@ -305,11 +306,6 @@ class RosTrialRobot(Node):
     def _on_mode(self, message: String) -> None:
         self._mode = message.data
 
-    def _on_picture(self, message: Image) -> None:
-        try:
-            picture = picture_of(message)
-        except UserError as error:
-            self.get_logger().warning(str(error), throttle_duration_sec=5.0)
-            return
+    def _on_picture(self, picture: NDArray[np.uint8], stamp_ns: int) -> None:
         self.picture.put(picture)
-        self._video.put(picture, to_ns(message.header.stamp))
+        self._video.put(picture, stamp_ns)
