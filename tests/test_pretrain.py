@@ -183,13 +183,21 @@ def test_the_encoder_s_bound_does_not_train_the_critic(dataset: FrameDataset) ->
 def test_the_bottleneck_lowers_the_information_that_z_keeps(dataset: FrameDataset) -> None:
     kept = {}
     for weight in (1e-9, 1.0):
+        # Shorter, or with a narrower critic, the bound stays at its start, and rounding decides.
         config = replace(
-            QUICK, steps=80, lambda_ib=weight, critic_learning_rate=3e-3, batch_size=16, learning_rate=1e-3
+            QUICK,
+            steps=200,
+            lambda_ib=weight,
+            critic_learning_rate=3e-3,
+            critic_width=32,
+            batch_size=16,
+            learning_rate=1e-3,
         )
         run = trainer(dataset, config)
         records = [run.step() for _ in range(config.steps)]
         kept[weight] = sum(r["critic_bound_nat"] for r in records[-20:]) / 20
-    assert kept[1.0] < 0.5 * kept[1e-9]
+    assert kept[1e-9] > 0.2
+    assert kept[1.0] < 0.3 * kept[1e-9]
 
 
 def test_without_the_bottleneck_there_is_no_critic_to_train(dataset: FrameDataset) -> None:
