@@ -23,6 +23,7 @@ from models.base_policy import NanoConfig
 from models.residual import ResidualConfig
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import TASKS
+from sim2real.cell.world import CellWorld
 from sim2real.seeds import SeedPurpose, seeds_for
 from training.config import TrainConfig
 from training.dataset import load_dataset
@@ -59,12 +60,13 @@ class BottleneckOptions:
 def successes(folder: Path, options: BottleneckOptions) -> int:
     """Return how many episodes of all tasks the policy in `folder` solves under randomisation."""
     residual = ResidualConfig()
-    spec = RolloutSpec(folder, residual, RandomizationConfig.from_name("randomized"))
+    world = CellWorld(RandomizationConfig.from_name("randomized"))
+    spec = RolloutSpec(folder, residual, world)
     engine = LocalProcesses(spec, options.workers)
     try:
         seeds = seeds_for(SeedPurpose.EVALUATION, options.seed, 0, options.episodes)
         requests = [EpisodeRequest(task=task, seed=seed, mode="base") for task in TASKS for seed in seeds]
-        weights = to_weights(build_residual(load_base_policy(folder), residual))
+        weights = to_weights(build_residual(load_base_policy(folder), residual, world))
         return sum(episode.success for episode in engine.collect(requests, weights))
     finally:
         engine.close()

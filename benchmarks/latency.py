@@ -43,6 +43,7 @@ from dygro_ros.robot_profile import SIDE_SIZE, RobotProfile, read_profile
 from dygro_ros.runtime import Runtime, by_side
 from dygro_ros.start import Graph
 from models.dygro_policy import DygroPolicy
+from sim2real.cell.world import CellWorld
 from training.config import preset
 from training.stage_one import build_residual, load_base_policy
 
@@ -139,7 +140,7 @@ def against_torch(bundle: Bundle, run: Path, threads: int) -> None:
     torch.set_num_threads(threads)
     base = load_base_policy(run / STAGE_ONE)
     # Weights do not change what it costs; the experts' shapes are the preset's.
-    eager = DygroPolicy(base, build_residual(base, preset("nano").residual)).eval()
+    eager = DygroPolicy(base, build_residual(base, preset("nano").residual, CellWorld())).eval()
     arrays = (bundle.golden.images[0], bundle.golden.instruction[0], bundle.golden.proprio[0])
     tensors = tuple(torch.from_numpy(array.copy())[None] for array in arrays)
     policies: dict[str, OnnxPolicy] = {}

@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import torch
 
+from models.action_space import ActionSpace
 from models.base_policy import BasePolicy, NanoConfig
-from training.dual_arm_space import unit_space
 
 BATCH = 64
 
@@ -43,7 +43,7 @@ def observation(batch: int, config: NanoConfig) -> tuple[torch.Tensor, torch.Ten
 def training_rate(config: NanoConfig, mixed_precision: bool, repeats: int) -> float:
     """Return frames a second of forward, backward and update."""
     torch.manual_seed(0)
-    policy = BasePolicy(config, unit_space()).train()
+    policy = BasePolicy(config, ActionSpace.blank(14, 14)).train()
     policy.backbone.mixed_precision = mixed_precision
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3)
     inputs = observation(BATCH, config)
@@ -62,7 +62,7 @@ def training_rate(config: NanoConfig, mixed_precision: bool, repeats: int) -> fl
 def inference_ms(config: NanoConfig, repeats: int) -> float:
     """Return milliseconds of one frame."""
     torch.manual_seed(0)
-    policy = BasePolicy(config, unit_space()).eval()
+    policy = BasePolicy(config, ActionSpace.blank(14, 14)).eval()
     inputs = observation(1, config)
     with torch.inference_mode():
         return 1e3 * median_s(lambda: policy(*inputs), 20 * repeats)
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10, help="timed training steps")
     options = parser.parse_args()
     base = NanoConfig()
-    size = sum(p.numel() for p in BasePolicy(base, unit_space()).parameters())
+    size = sum(p.numel() for p in BasePolicy(base, ActionSpace.blank(14, 14)).parameters())
     print(f"parameters {size:,}; batch {BATCH}; {options.threads} threads for training, 1 for inference")
     print(f"{'head':>5} {'float32 frames/s':>17} {'bfloat16 frames/s':>18} {'ratio':>6} {'inference ms':>13}")
     for head in ("l1", "flow"):

@@ -46,9 +46,9 @@ class BasePolicy(nn.Module):
         self.config = config
         self.action_space = action_space
         self.backbone = NanoBackbone(config)
-        self.fusion = BridgeFusion(config.width, config.heads, config.layers, config.z_tokens, config.actions)
+        self.fusion = BridgeFusion(config.width, config.heads, config.layers, config.z_tokens, config.proprio)
         keypoint_size = KEYPOINT_GEOMETRY + config.keypoint_features
-        direct_size = config.cameras * config.keypoints * keypoint_size + config.actions
+        direct_size = config.cameras * config.keypoints * keypoint_size + config.proprio
         self.latent = LatentEncoder(config.width, config.z_tokens, config.z_dim, direct_size)
         self.norm_task = nn.LayerNorm(config.width, elementwise_affine=False)
         latent_size = config.z_tokens * config.z_dim
@@ -78,7 +78,7 @@ class BasePolicy(nn.Module):
         Args:
             images: RGB, uint8, shape (B, V, H, W, 3).
             instruction: UTF-8 bytes, zero padded, uint8, shape (B, 96).
-            proprio: Measured joints in joint units, shape (B, 14).
+            proprio: Proprioception in the robot's units, shape (B, P).
         """
         hidden = self.backbone(images, instruction)
         state = self.action_space.normalise_proprio(proprio)
@@ -94,7 +94,7 @@ class BasePolicy(nn.Module):
         return sample_latent(stage.z_mean, stage.z_logvar, generator)
 
     def base_chunk(self, z: Tensor) -> Tensor:
-        """Return the normalised chunk, shape (B, h, 14), for z of shape (B, Z, D); deterministic."""
+        """Return the normalised chunk, shape (B, h, A), for z of shape (B, Z, D); deterministic."""
         chunk: Tensor = self.head(z)
         return chunk
 
@@ -103,12 +103,12 @@ class BasePolicy(nn.Module):
 
         Args:
             z: Latent sample, shape (B, Z, D).
-            target: Normalised chunk of the demonstration, shape (B, h, 14).
+            target: Normalised chunk of the demonstration, shape (B, h, A).
             mask: 1 where the step lies inside the episode, shape (B, h).
         """
         return self.head.loss(z, target, mask)
 
     def forward(self, images: Tensor, instruction: Tensor, proprio: Tensor) -> Tensor:
-        """Return the base chunk in joint units, shape (B, h, 14), from the mean of z."""
+        """Return the base chunk in the robot's units, shape (B, h, A), from the mean of z."""
         stage = self.encode(images, instruction, proprio)
         return self.action_space.to_joints(self.base_chunk(stage.z_mean), proprio)

@@ -32,7 +32,8 @@ class NanoConfig:
         image_size: Side of the square camera images [px], a multiple of 4.
         cameras: Number of cameras V.
         instruction_bytes: Length of the padded instruction, a multiple of 8.
-        actions: Values of an action and of proprioception.
+        actions: Values of an action.
+        proprio: Values of proprioception.
         width: Token width of transformer and fusion.
         layers: Transformer layers, and as many fusion layers.
         heads: Attention heads.
@@ -52,6 +53,7 @@ class NanoConfig:
     cameras: int = 1
     instruction_bytes: int = 96
     actions: int = 14
+    proprio: int = 14
     width: int = 128
     layers: int = 2
     heads: int = 4

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from dygro_ros.layout import ACTION_SIZE, INSTRUCTION_BYTES
+from models.action_space import ActionSpace
 from models.base_policy import BasePolicy, NanoConfig
 from sim2real.cell.privileged import PRIVILEGED_SIZE, PRIVILEGED_SLICES
-from training.dual_arm_space import unit_space
+from sim2real.cell.world import DUAL_ARM
 
 SMALL = NanoConfig(
     image_size=32,
@@ -72,10 +73,14 @@ def episodes(count: int, **options: int) -> list[SyntheticEpisode]:
     return [episode(seed, **options) for seed in range(count)]
 
 
+def dual_arm_space(scale: float = 1.0) -> ActionSpace:
+    return ActionSpace(np.full(ACTION_SIZE, scale), np.zeros(ACTION_SIZE), np.ones(ACTION_SIZE), DUAL_ARM)
+
+
 def small_policy(seed: int = 0, **changes: object) -> BasePolicy:
     torch.manual_seed(seed)
     config = NanoConfig(**{**SMALL.__dict__, **changes})  # type: ignore[arg-type]
-    return BasePolicy(config, unit_space()).eval()
+    return BasePolicy(config, dual_arm_space()).eval()
 
 
 def random_observation(

@@ -5,14 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dygro_ros.layout import ACTION_SIZE, ARM_INDICES, GRIPPER_INDICES, JOINT_LOWER, JOINT_UPPER
-from models.action_space import ActionSpace
+from models.action_space import ActionLayout, ActionSpace
+from sim2real.cell.world import DUAL_ARM
 
 LOWER, UPPER = torch.tensor(JOINT_LOWER.tolist()), torch.tensor(JOINT_UPPER.tolist())
 SCALE = np.linspace(0.1, 0.4, ACTION_SIZE)
 
 
 def build(scale: object, mean: object, std: object) -> ActionSpace:
-    return ActionSpace(scale, mean, std, JOINT_LOWER, JOINT_UPPER, GRIPPER_INDICES)
+    return ActionSpace(scale, mean, std, DUAL_ARM)
 
 
 def space() -> ActionSpace:
@@ -68,7 +69,33 @@ def test_a_scale_that_is_not_positive_is_refused() -> None:
 
 
 def test_normalisation_travels_with_the_weights() -> None:
-    other = build(np.ones(ACTION_SIZE), np.zeros(ACTION_SIZE), np.ones(ACTION_SIZE))
+    other = ActionSpace.blank(ACTION_SIZE, ACTION_SIZE)
     other.load_state_dict(space().state_dict())
     chunk, proprio = torch.rand(1, 2, ACTION_SIZE), torch.rand(1, ACTION_SIZE)
     assert torch.equal(other.normalise(chunk, proprio), space().normalise(chunk, proprio))
+
+
+DELTAS = ActionLayout(lower=(-1.0, -1.0, 0.0), upper=(1.0, 1.0, 4.0), grippers=(2,))
+
+
+@pytest.mark.parametrize("proprio", [1, 3, 5])
+def test_actions_that_are_not_relative_span_their_limits_whatever_proprioception_has(proprio: int) -> None:
+    deltas = ActionSpace(np.full(3, 9.0), np.zeros(proprio), np.ones(proprio), DELTAS)
+    measured = torch.full((2, proprio), 0.7)
+    chunk = torch.tensor([[[-1.0, 1.0, 0.0], [0.5, 0.0, 4.0]]]).expand(2, -1, -1)
+    assert deltas.normalise(chunk, measured)[1].tolist() == [[-1.0, 1.0, -1.0], [0.5, 0.0, 1.0]]
+    assert torch.equal(deltas.to_joints(deltas.normalise(chunk, measured), measured), chunk)
+    assert deltas.normalise_proprio(measured).shape == (2, proprio)
+
+
+def test_a_relative_action_without_its_measurement_is_refused() -> None:
+    layout = ActionLayout((-1.0, -1.0), (1.0, 1.0), (), relative=(1,))
+    with pytest.raises(ValueError, match=r"relative actions \(1,\) need as many .* got 1"):
+        ActionSpace(np.ones(2), np.zeros(1), np.ones(1), layout)
+
+
+def test_a_layout_that_contradicts_itself_is_refused() -> None:
+    with pytest.raises(ValueError, match="lower < upper"):
+        ActionLayout((0.0, 1.0), (1.0, 1.0), ())
+    with pytest.raises(ValueError, match=r"index 2 must lie in 0\.\.1"):
+        ActionLayout((0.0, 0.0), (1.0, 1.0), grippers=(2,))

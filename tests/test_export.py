@@ -13,6 +13,7 @@ import onnx
 import pytest
 import torch
 from policy_fixtures import cameras, normalisation, training_spec
+from stage_one_fixtures import dual_arm_space
 from torch import Tensor, nn
 
 from dygro_ros.bundle import Bundle, verify_golden
@@ -24,7 +25,6 @@ from models.base_policy import BasePolicy, NanoConfig
 from models.dygro_policy import DygroPolicy
 from models.residual import ResidualConfig, ResidualPolicy
 from sim2real.export import GoldenInputs, PolicyFacts, cell_golden_inputs, export_bundle, facts_of
-from training.dual_arm_space import dual_arm_space
 
 RESIDUAL = ResidualSpec(arm_bound=0.1, gripper_bound=0.1, experts=3, active_experts=2)
 
@@ -175,7 +175,7 @@ def nano(*, residual: bool) -> DygroPolicy:
     """A small Stage I policy, with or without a residual that does something."""
     torch.manual_seed(1)
     config = NanoConfig(image_size=32, width=32, layers=1, heads=2, keypoints=4, chunk=5, head_width=32)
-    base = BasePolicy(config, dual_arm_space(np.full(14, 0.3), np.zeros(14), np.ones(14)))
+    base = BasePolicy(config, dual_arm_space(0.3))
     if not residual:
         return DygroPolicy(base, None)
     experts = ResidualPolicy(

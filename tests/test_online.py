@@ -85,7 +85,14 @@ def method(kind):
 
 def training(folder, engine, kind="dygro", config=CONFIG):
     return OnlineTraining(
-        config, method(kind), engine, folder, tasks=TASKS, seed=3, fingerprint={"method": kind, "seed": 3}
+        config,
+        method(kind),
+        engine,
+        folder,
+        tasks=TASKS,
+        known_tasks=TASKS,
+        seed=3,
+        fingerprint={"method": kind, "seed": 3},
     )
 
 

@@ -1,16 +1,17 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from stage_one_fixtures import dual_arm_space
 
 from dygro_ros.layout import INSTRUCTION_BYTES
+from models.action_space import ActionLayout, ActionSpace
 from models.base_policy import BasePolicy, NanoConfig
 from models.residual import ResidualConfig, sample_coefficients
-from sim2real.cell.randomization import RandomizationConfig
+from sim2real.cell.world import CellWorld
 from sim2real.seeds import SeedPurpose, seeds_for
 from sim2real.worker_pool import WorkerError
-from training.dual_arm_space import dual_arm_space, unit_space
 from training.episodes import ARRAY_FIELDS, EpisodeRequest
 from training.frozen_base import FrozenBase, export_frozen_base
 from training.rollouts import LocalProcesses, RolloutSpec, to_weights
@@ -27,15 +28,15 @@ RESIDUAL = ResidualConfig(experts=2, top_m=1, width=8)
 def spec(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("base")
-    policy = BasePolicy(NETWORK, dual_arm_space(np.full(14, 0.2), np.zeros(14), np.ones(14)))
+    policy = BasePolicy(NETWORK, dual_arm_space(0.2))
     save_base_policy(folder, policy)
-    return RolloutSpec(folder, RESIDUAL, RandomizationConfig())
+    return RolloutSpec(folder, RESIDUAL, CellWorld())
 
 
 @pytest.fixture(scope="module")
 def residual():
     torch.manual_seed(1)
-    policy = build_residual(BasePolicy(NETWORK, unit_space()), RESIDUAL)
+    policy = build_residual(BasePolicy(NETWORK, dual_arm_space()), RESIDUAL, CellWorld())
     torch.nn.init.normal_(policy.experts.weights[-1], std=0.1)
     return policy
 
@@ -75,15 +76,13 @@ def test_one_worker_and_two_give_the_same_episodes(spec, residual, requests, epi
 
 def test_a_policy_with_wrist_cameras_gets_their_pictures(spec, tmp_path):
     torch.manual_seed(0)
-    base = BasePolicy(
-        replace(NETWORK, cameras=3), dual_arm_space(np.full(14, 0.2), np.zeros(14), np.ones(14))
-    )
+    base = BasePolicy(replace(NETWORK, cameras=3), dual_arm_space(0.2))
     save_base_policy(tmp_path, base)
     engine = LocalProcesses(replace(spec, base_policy=tmp_path), 1)
     seed = seeds_for(SeedPurpose.TESTS, 0, 0, 1)[0]
     requests = [EpisodeRequest(task="pick_dual_bottles", seed=seed, mode="base")]
     try:
-        (episode,) = engine.collect(requests, to_weights(build_residual(base, RESIDUAL)))
+        (episode,) = engine.collect(requests, to_weights(build_residual(base, RESIDUAL, CellWorld())))
     finally:
         engine.close()
     assert episode.steps == episode.valid.sum() > 0
@@ -153,3 +152,69 @@ def test_rollouts_see_what_the_torch_policy_computes(spec):
     answers = FrozenBase(spec.base_policy)(images, instruction, proprio)
     for answer, wanted in zip(answers, expected, strict=True):
         np.testing.assert_allclose(answer, wanted[0].numpy(), atol=1e-4)
+
+
+@dataclass(frozen=True)
+class CountingWorld:
+    """Two actions, three proprioception values; done when the sum of the first action reaches one."""
+
+    name = "counting"
+    tasks = ("count", "count_on")
+    layout = ActionLayout((-1.0, -1.0), (1.0, 1.0), grippers=(1,))
+    proprio_size = 3
+    privileged_size = 7
+    object_positions = slice(0, 6)
+
+    def open(self, *, image_size, cameras):
+        return Counting(image_size, cameras)
+
+    def chunk_features(self, space, chunk):
+        return None
+
+
+class Counting:
+    instruction, step_limit = "count", 40
+
+    def __init__(self, image_size, cameras):
+        self._shape = (cameras, image_size, image_size, 3)
+
+    def reset(self, task, seed, *, companion=None):
+        self._sum, self.step_count, self.succeeded = 0.0, 0, False
+
+    def images(self):
+        return np.full(self._shape, self.step_count, dtype=np.uint8)
+
+    def proprio(self):
+        return np.array([self._sum, 0.0, 1.0], dtype=np.float32)
+
+    def privileged_state(self):
+        return np.full(7, self._sum, dtype=np.float32)
+
+    def step(self, action):
+        assert action.shape == (2,)
+        self._sum += abs(float(action[0]))
+        self.step_count += 1
+        self.succeeded = self._sum >= 1.0
+        return self.succeeded
+
+    def close(self):
+        pass
+
+
+def test_a_world_with_other_actions_and_proprioception_runs_the_same_way(tmp_path):
+    torch.manual_seed(0)
+    world = CountingWorld()
+    network = replace(NETWORK, actions=2, proprio=3, cameras=2)
+    base = BasePolicy(network, ActionSpace(np.ones(2), np.zeros(3), np.ones(3), world.layout))
+    save_base_policy(tmp_path, base)
+    engine = LocalProcesses(RolloutSpec(tmp_path, RESIDUAL, world), 1)
+    try:
+        (episode,) = engine.collect(
+            [EpisodeRequest("count_on", 0, "perturb", noise_scale=0.9)],
+            to_weights(build_residual(base, RESIDUAL, world)),
+        )
+    finally:
+        engine.close()
+    assert episode.task == 1
+    assert episode.executed.shape[1:] == (NETWORK.chunk, 2) and episode.privileged.shape[1:] == (7,)
+    assert episode.steps == episode.valid.sum()

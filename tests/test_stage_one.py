@@ -4,10 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from stage_one_fixtures import dual_arm_space
 
 from dygro_ros.errors import CheckpointError, DataError
 from models.base_policy import BasePolicy, NanoConfig
-from training.dual_arm_space import unit_space
+from sim2real.cell.tasks import TASKS
 from training.episode_file import EpisodeRecord
 from training.stage_one import (
     CONFIG_FILE,
@@ -26,7 +27,7 @@ NETWORK = NanoConfig(
 @pytest.fixture
 def policy():
     torch.manual_seed(0)
-    return BasePolicy(NETWORK, unit_space()).eval()
+    return BasePolicy(NETWORK, dual_arm_space()).eval()
 
 
 def record(frames=13, **changes):
@@ -76,7 +77,7 @@ def test_damage_is_named(policy, tmp_path):
 
 def test_every_frame_starts_one_chunk(policy):
     demonstration = record()
-    episodes = list(encode_demonstrations(policy, [demonstration], coefficients=28, batch=4))
+    episodes = list(encode_demonstrations(policy, [demonstration], tasks=TASKS, coefficients=28, batch=4))
     assert len(episodes) == NETWORK.chunk
     rows = np.concatenate([episode.privileged for episode in episodes])
     assert {tuple(row) for row in rows} == {tuple(row) for row in demonstration.privileged}
@@ -92,4 +93,4 @@ def test_every_frame_starts_one_chunk(policy):
 
 def test_demonstrations_without_simulator_state_are_refused(policy):
     with pytest.raises(DataError, match="simulator/privileged_state"):
-        list(encode_demonstrations(policy, [record(privileged=None)], coefficients=28))
+        list(encode_demonstrations(policy, [record(privileged=None)], tasks=TASKS, coefficients=28))

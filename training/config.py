@@ -15,6 +15,8 @@ from models.base_policy import NanoConfig
 from models.residual import ResidualConfig
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import CAMERA_NAMES, TASKS
+from sim2real.cell.world import CellWorld
+from sim2real.world import World
 from training.demonstrations import DemonstrationConfig
 from training.head_refinement import HeadRefinementConfig
 from training.methods.dygro import DygroConfig
@@ -91,9 +93,9 @@ class TrainConfig:
         return CAMERA_NAMES[: self.network.cameras]
 
     @property
-    def domain_randomization(self) -> RandomizationConfig:
-        """The randomisation by its name."""
-        return RandomizationConfig.from_name(self.randomization)
+    def simulated_world(self) -> World:
+        """The world to train in."""
+        return CellWorld(RandomizationConfig.from_name(self.randomization))
 
     def resolved(self) -> TrainConfig:
         """Return the configuration with names checked and derived values set.

@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dygro_ros.errors import DataError
-from dygro_ros.layout import ACTION_SIZE, encode_instruction
+from dygro_ros.layout import encode_instruction
 from models.action_space import ActionSpace
-from sim2real.cell.privileged import PRIVILEGED_SLICES
-from training.dual_arm_space import measure_space
+from sim2real.cell.world import CellWorld
+from sim2real.world import World
 from training.episode_file import read_episode
+from training.measured_space import measure_space
+
+CELL = CellWorld()
 
 
 class Recording(Protocol):
@@ -38,15 +41,15 @@ class Recording(Protocol):
 
     @property
     def proprio(self) -> NDArray[np.float32]:
-        """Measured joints, shape (T, 14)."""
+        """Proprioception, shape (T, P)."""
 
     @property
     def action(self) -> NDArray[np.float32]:
-        """Drive targets, shape (T, 14)."""
+        """Actions, shape (T, A)."""
 
     @property
     def privileged(self) -> NDArray[np.float32] | None:
-        """Simulator state, shape (T, P); None in data that does not come from our simulator."""
+        """Simulator state, shape (T, S); None in data that does not come from our simulator."""
 
 
 class Batch(NamedTuple):
@@ -55,8 +58,8 @@ class Batch(NamedTuple):
     Attributes:
         images: Shape (B, V, H, W, 3), uint8.
         instruction: Shape (B, 96), uint8.
-        proprio: Measured joints, shape (B, 14).
-        chunk: Drive targets in joint units, shape (B, h, 14).
+        proprio: Proprioception, shape (B, P).
+        chunk: Actions in the robot's units, shape (B, h, A).
         mask: 1 where the chunk's step lies inside the episode, shape (B, h).
         objects: Positions of the task's two objects in units of 0.2 m, shape (B, 6); None unless every
             demonstration holds simulator state.
@@ -89,23 +92,25 @@ class FrameDataset:
     Args:
         recordings: Demonstrations, consumed one at a time.
         horizon: Chunk length h.
+        world: Where they were recorded: which actions and proprioception they hold.
 
     Raises:
         DataError: No demonstration, an empty one, or shapes that do not fit together.
     """
 
-    def __init__(self, recordings: Iterable[Recording], horizon: int) -> None:
+    def __init__(self, recordings: Iterable[Recording], horizon: int, world: World = CELL) -> None:
         self.horizon = horizon
+        self._layout = world.layout
         images, states, actions = [], [], []
         objects: list[NDArray[np.float32] | None] = []
         self._instructions: list[NDArray[np.uint8]] = []
         counts: list[int] = []
         for index, recording in enumerate(recordings):
-            _check(index, recording, images[0].shape[1:] if images else None)
+            _check(index, recording, world, images[0].shape[1:] if images else None)
             images.append(recording.images)
             states.append(recording.proprio.astype(np.float32))
             actions.append(recording.action.astype(np.float32))
-            objects.append(_object_positions(recording))
+            objects.append(_object_positions(recording, world))
             counts.append(len(recording.proprio))
             self._instructions.append(np.stack([encode_instruction(text) for text in recording.instructions]))
         if not images:
@@ -148,7 +153,9 @@ class FrameDataset:
     def action_space(self) -> ActionSpace:
         """Return the normalisation measured on these demonstrations."""
         bounds = self._start[1:]
-        return measure_space(np.split(self._states, bounds), np.split(self._actions, bounds), self.horizon)
+        return measure_space(
+            np.split(self._states, bounds), np.split(self._actions, bounds), self.horizon, self._layout
+        )
 
     def batch(self, frames: NDArray[np.int64], wording: NDArray[np.int64] | None = None) -> Batch:
         """Return these frames.
@@ -246,19 +253,18 @@ def load_dataset(
     return FrameDataset((read_episode(path, cameras=cameras) for path in paths), horizon)
 
 
-def _object_positions(recording: Recording) -> NDArray[np.float32] | None:
+def _object_positions(recording: Recording, world: World) -> NDArray[np.float32] | None:
     if recording.privileged is None:
         return None
-    return recording.privileged[:, PRIVILEGED_SLICES["object_positions"]].astype(np.float32)
+    return recording.privileged[:, world.object_positions].astype(np.float32)
 
 
-def _check(index: int, recording: Recording, image_shape: tuple[int, ...] | None) -> None:
+def _check(index: int, recording: Recording, world: World, image_shape: tuple[int, ...] | None) -> None:
     frames = len(recording.proprio)
-    wanted = (frames, ACTION_SIZE)
-    for name in ("proprio", "action"):
+    for name, size in (("proprio", world.proprio_size), ("action", world.layout.size)):
         shape = getattr(recording, name).shape
-        if shape != wanted or frames == 0:
-            raise DataError(f"demonstration {index}: {name} must have shape (T, {ACTION_SIZE}), got {shape}")
+        if shape != (frames, size) or frames == 0:
+            raise DataError(f"demonstration {index}: {name} must have shape (T, {size}), got {shape}")
     images = recording.images
     if images.dtype != np.uint8 or images.ndim != 5 or images.shape[0] != frames or images.shape[4] != 3:
         raise DataError(

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dygro_ros.layout import ACTION_SIZE, INSTRUCTION_BYTES
+from dygro_ros.layout import INSTRUCTION_BYTES
 from models.base_policy import BasePolicy
 from sim2real.export import to_onnx
 from training.stage_one import load_base_policy
@@ -46,7 +46,7 @@ def export_frozen_base(folder: Path) -> None:
     instruction = torch.zeros(1, INSTRUCTION_BYTES, dtype=torch.uint8)
     graph = to_onnx(
         _Outputs(policy).eval(),
-        (images, instruction, torch.zeros(1, ACTION_SIZE)),
+        (images, instruction, torch.zeros(1, config.proprio)),
         ("latent", "base", "features"),
     )
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
@@ -68,12 +68,12 @@ class FrozenBase:
     def __call__(
         self, images: NDArray[np.uint8], instruction: NDArray[np.uint8], proprio: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Return z's mean (Z x D,), the normalised base chunk (h, 14) and the task features (F,).
+        """Return z's mean (Z x D,), the normalised base chunk (h, A) and the task features (F,).
 
         Args:
             images: RGB, (V, H, W, 3).
             instruction: UTF-8 bytes, zero padded, (96,).
-            proprio: Measured joints in joint units, (14,).
+            proprio: Proprioception in the robot's units, (P,).
         """
         inputs = {"images": images, "instruction": instruction, "proprio": proprio}
         answers = self._session.run(None, {name: value[np.newaxis] for name, value in inputs.items()})

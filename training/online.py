@@ -18,7 +18,6 @@ from rich.progress import Progress, TaskID
 from torch import nn
 
 from models.residual import ResidualPolicy
-from sim2real.cell.work_cell import TASKS
 from sim2real.seeds import SeedPurpose, seeds_for
 from training.checkpoint import has_state, load_state, optimizer_state, restore_optimizer, save_state
 from training.episodes import Episode, EpisodeRequest, RewardConfig
@@ -117,6 +116,7 @@ class OnlineTraining:
         folder: Path,
         *,
         tasks: Sequence[str],
+        known_tasks: Sequence[str],
         seed: int,
         fingerprint: Mapping[str, Any],
     ) -> None:
@@ -128,6 +128,7 @@ class OnlineTraining:
             engine: What runs episodes.
             folder: Where checkpoints, shards and logs go.
             tasks: Training tasks.
+            known_tasks: Every task of the world, in the order of the ids that episodes have.
             seed: Training seed: of task draws, simulator seeds and exploration.
             fingerprint: Resolved configuration that a checkpoint must match to be resumed.
         """
@@ -136,6 +137,7 @@ class OnlineTraining:
         self.engine = engine
         self.folder = folder
         self.seed = seed
+        self.known_tasks = known_tasks
         self.fingerprint = fingerprint
         self.sampler = TaskSampler(config.sampling, tasks)
         self.rng = np.random.default_rng(seed)
@@ -247,7 +249,7 @@ class OnlineTraining:
         episodes = self.engine.collect(requests, to_weights(self.method.average))
         rates = {
             f"validation/{task}": float(
-                np.mean([episode.success for episode in episodes if episode.task == TASKS.index(task)])
+                np.mean([e.success for e in episodes if self.known_tasks[e.task] == task])
             )
             for task in self.sampler.tasks
         }
@@ -258,7 +260,7 @@ class OnlineTraining:
         for episode, judge in zip(episodes, judged, strict=True):
             self.environment_steps += episode.steps
             if judge:
-                self.sampler.record(TASKS[episode.task], episode.success)
+                self.sampler.record(self.known_tasks[episode.task], episode.success)
 
     def _save(self) -> None:
         tensors: dict[str, Any] = {

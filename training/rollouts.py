@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from dygro_ros.layout import encode_instruction
 from models.action_space import ActionSpace
 from models.residual import ResidualConfig, ResidualPolicy, sample_coefficients
-from sim2real.cell.randomization import RandomizationConfig
-from sim2real.cell.work_cell import TASKS, WorkCell
 from sim2real.worker_pool import WorkerPool
+from sim2real.world import Simulation, World
 from training.episodes import Episode, EpisodeRequest
 from training.frozen_base import FrozenBase, export_frozen_base
 from training.stage_one import build_residual, load_base_policy
@@ -38,8 +37,8 @@ class RolloutSpec:
     base_policy: Path
     """Folder of the frozen Stage I policy."""
     residual: ResidualConfig
-    randomization: RandomizationConfig
-    instruction_split: str = "seen"
+    world: World
+    """Where episodes are run."""
 
 
 class RolloutEngine(Protocol):
@@ -82,16 +81,17 @@ def _residual_coefficients(
 
 @torch.inference_mode()
 def run_episode(
-    cell: WorkCell,
+    simulation: Simulation,
     frozen: FrozenBase,
     space: ActionSpace,
     residual: ResidualPolicy,
     request: EpisodeRequest,
+    task: int,
 ) -> Episode:
-    """Run one episode, executing each chunk open loop and looking again at its end."""
-    cell.reset(request.task, request.seed, companion=request.companion)
+    """Run one episode of the task with this id: each chunk open loop, looking again at its end."""
+    simulation.reset(request.task, request.seed, companion=request.companion)
     rng = np.random.default_rng([request.noise_seed, request.seed])
-    instruction = encode_instruction(cell.instruction)
+    instruction = encode_instruction(simulation.instruction)
     rows: dict[str, list[Any]] = {
         name: []
         for name in (
@@ -99,10 +99,10 @@ def run_episode(
         )
     }  # fmt: skip
     drift: NDArray[np.float32] | None = None
-    while not cell.succeeded and cell.step_count < cell.step_limit:
-        proprio = cell.proprio()
+    while not simulation.succeeded and simulation.step_count < simulation.step_limit:
+        proprio = simulation.proprio()
         latent, base, features = (
-            answer.astype(np.float16) for answer in frozen(cell.images(), instruction, proprio)
+            answer.astype(np.float16) for answer in frozen(simulation.images(), instruction, proprio)
         )
         noise = rng.standard_normal(residual.coefficients, dtype=np.float32)
         if drift is not None:
@@ -117,20 +117,20 @@ def run_episode(
         rows["latent"].append(latent)
         rows["features"].append(features)
         rows["base"].append(base)
-        rows["privileged"].append(cell.privileged_state())
+        rows["privileged"].append(simulation.privileged_state())
         rows["executed"].append(executed[0].numpy())
         rows["coefficients"].append(coefficients[0].numpy())
         rows["log_prob"].append(np.float32(log_prob))
-        start = cell.step_count
+        start = simulation.step_count
         for action in joints:
-            if cell.step(action) or cell.step_count >= cell.step_limit:
+            if simulation.step(action) or simulation.step_count >= simulation.step_limit:
                 break
-        rows["valid"].append(np.int16(cell.step_count - start))
+        rows["valid"].append(np.int16(simulation.step_count - start))
     return Episode(
-        task=TASKS.index(request.task),
+        task=task,
         seed=request.seed,
-        success=bool(cell.succeeded),
-        steps=cell.step_count,
+        success=bool(simulation.succeeded),
+        steps=simulation.step_count,
         online=True,
         **{name: np.stack(values) for name, values in rows.items()},
     )
@@ -143,21 +143,18 @@ class RolloutWorker:
     spec: RolloutSpec
 
     def __call__(self) -> Callable[[EpisodeRequest | Weights], Episode | None]:
-        """Load the frozen base and open a cell."""
+        """Load the frozen base and open a simulation."""
         torch.set_num_threads(1)
         base_policy = load_base_policy(self.spec.base_policy)
         frozen = FrozenBase(self.spec.base_policy)
-        residual = build_residual(base_policy, self.spec.residual)
-        cell = WorkCell(
-            self.spec.randomization,
-            image_size=base_policy.config.image_size,
-            wrist_cameras=base_policy.config.cameras > 1,
-            instruction_split=self.spec.instruction_split,
-        )
+        residual = build_residual(base_policy, self.spec.residual, self.spec.world)
+        world = self.spec.world
+        simulation = world.open(image_size=base_policy.config.image_size, cameras=base_policy.config.cameras)
 
         def work(job: EpisodeRequest | Weights) -> Episode | None:
             if isinstance(job, EpisodeRequest):
-                return run_episode(cell, frozen, base_policy.action_space, residual, job)
+                task = world.tasks.index(job.task)
+                return run_episode(simulation, frozen, base_policy.action_space, residual, job, task)
             residual.load_state_dict({name: torch.from_numpy(value) for name, value in job.items()})
             return None
 

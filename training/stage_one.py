@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 
 from dygro_ros.errors import CheckpointError, DataError
-from dygro_ros.layout import ACTION_SIZE, GRIPPER_INDICES, encode_instruction
+from dygro_ros.layout import encode_instruction
+from models.action_space import ActionSpace
 from models.base_policy import BasePolicy, NanoConfig
 from models.residual import ResidualConfig, ResidualPolicy
-from sim2real.cell.tasks import TASKS
-from training.dual_arm_space import unit_space
+from sim2real.world import World
 from training.episode_file import EpisodeRecord
 from training.episodes import Episode
 
@@ -57,7 +57,7 @@ def load_base_policy(folder: Path) -> BasePolicy:
         config = NanoConfig(**values)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{config_path} does not describe a Stage I policy: {error}") from error
-    policy = BasePolicy(config, unit_space())
+    policy = BasePolicy(config, ActionSpace.blank(config.actions, config.proprio))
     try:
         policy.load_state_dict(load_file(weights_path))
     except RuntimeError as error:
@@ -65,16 +65,16 @@ def load_base_policy(folder: Path) -> BasePolicy:
     return policy.eval().requires_grad_(False)
 
 
-def build_residual(policy: BasePolicy, config: ResidualConfig) -> ResidualPolicy:
-    """Return a fresh residual policy with the sizes of this Stage I policy."""
+def build_residual(policy: BasePolicy, config: ResidualConfig, world: World) -> ResidualPolicy:
+    """Return a fresh residual policy with the sizes of this Stage I policy, for the tasks of this world."""
     return ResidualPolicy(
         config,
         latent_size=policy.config.z_tokens * policy.config.z_dim,
         feature_size=policy.task_feature_size,
         chunk=policy.config.chunk,
-        actions=ACTION_SIZE,
-        tasks=len(TASKS),
-        grippers=GRIPPER_INDICES,
+        actions=world.layout.size,
+        tasks=len(world.tasks),
+        grippers=world.layout.grippers,
     )
 
 
@@ -83,6 +83,7 @@ def encode_demonstrations(
     policy: BasePolicy,
     demonstrations: Iterable[EpisodeRecord],
     *,
+    tasks: Sequence[str],
     coefficients: int,
     batch: int = 64,
 ) -> Iterator[Episode]:
@@ -93,6 +94,7 @@ def encode_demonstrations(
     Args:
         policy: The frozen Stage I policy.
         demonstrations: Successful recordings, T frames each.
+        tasks: Every task of their world, in the order of the ids.
         coefficients: C of the residual policy; demonstrations have none, so theirs are NaN.
         batch: Frames encoded together.
 
@@ -105,7 +107,7 @@ def encode_demonstrations(
                 f"demonstration of {demonstration.task} with seed {demonstration.seed} holds no "
                 "simulator/privileged_state and task: Stage II needs both"
             )
-        task = TASKS.index(demonstration.task)
+        task = tasks.index(demonstration.task)
         yield from _encode(policy, demonstration, task, demonstration.privileged, coefficients, batch)
 
 

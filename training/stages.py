@@ -19,8 +19,7 @@ from dygro_ros.manifest import TrainingSpec
 from models.base_policy import BasePolicy
 from models.dygro_policy import DygroPolicy
 from models.residual import ResidualPolicy
-from sim2real.cell.hand_geometry import HandGeometry
-from sim2real.cell.work_cell import PRIVILEGED_SIZE, WorkCell
+from sim2real.cell.work_cell import WorkCell
 from sim2real.evaluate_sim import EvaluateSim
 from sim2real.evaluate_sim import run as run_evaluation
 from sim2real.export import cell_golden_inputs, export_bundle, facts_of
@@ -126,7 +125,7 @@ def _records(config: TrainConfig, files: Iterable[Path]) -> Iterator[EpisodeReco
 
 
 def _load(config: TrainConfig, files: Sequence[Path]) -> FrameDataset:
-    return FrameDataset(_records(config, files), config.network.chunk)
+    return FrameDataset(_records(config, files), config.network.chunk, config.simulated_world)
 
 
 def base_folder(config: TrainConfig) -> Path:
@@ -138,19 +137,19 @@ def build_method(config: TrainConfig, base: BasePolicy) -> Method:
     """Return a fresh Stage II method."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        actor = build_residual(base, config.residual)
+        world = config.simulated_world
+        size = world.privileged_size
+        actor = build_residual(base, config.residual, world)
         if config.method == "ppo":
-            return PpoMethod(
-                config.ppo, config.online.reward, actor, privileged_size=PRIVILEGED_SIZE, seed=config.seed
-            )
+            return PpoMethod(config.ppo, config.online.reward, actor, privileged_size=size, seed=config.seed)
         return OffPolicyMethod(
             config.off_policy,
             config.online.reward,
             actor,
             latent_size=base.config.z_tokens * base.config.z_dim,
-            privileged_size=PRIVILEGED_SIZE,
+            privileged_size=size,
             seed=config.seed,
-            chunk_features=HandGeometry(base.action_space.scale, base.config.chunk),
+            chunk_features=world.chunk_features(base.action_space, base.config.chunk),
             name=config.method,
         )
 
@@ -165,7 +164,7 @@ def make_policy(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) ->
             save_base_policy(folder, tuned)
         return DygroPolicy(load_base_policy(folder), None).eval(), 0
     final = config.run / FINAL
-    residual = build_residual(base, config.residual)
+    residual = build_residual(base, config.residual, config.simulated_world)
     if not has_state(final):
         average, steps = _train_online(config, base, files)
         save_state(
@@ -181,9 +180,8 @@ def make_policy(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) ->
 
 def _train_online(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) -> tuple[ResidualPolicy, int]:
     method = build_method(config, base)
-    engine = LocalProcesses(
-        RolloutSpec(base_folder(config), config.residual, config.domain_randomization), config.workers
-    )
+    world = config.simulated_world
+    engine = LocalProcesses(RolloutSpec(base_folder(config), config.residual, world), config.workers)
     try:
         training = OnlineTraining(
             config.online,
@@ -191,6 +189,7 @@ def _train_online(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) 
             engine,
             config.run / STAGE_TWO,
             tasks=config.tasks,
+            known_tasks=world.tasks,
             seed=config.seed,
             fingerprint=fingerprint(config),
         )
@@ -203,9 +202,11 @@ def _train_online(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) 
 def _offline_episodes(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) -> Iterator[Episode]:
     if not _critics_see_demonstrations(config):
         return iter(())
-    coefficients = build_residual(base, config.residual).coefficients
+    world = config.simulated_world
+    coefficients = build_residual(base, config.residual, world).coefficients
     shown = track(files, description="encoding demonstrations")
-    return encode_demonstrations(base, _records(config, shown), coefficients=coefficients)
+    records = _records(config, shown)
+    return encode_demonstrations(base, records, tasks=world.tasks, coefficients=coefficients)
 
 
 def make_bundle(config: TrainConfig, policy: DygroPolicy, environment_steps: int) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,19 +22,10 @@ from models.residual import (
     load_balancing_loss,
     sample_coefficients,
 )
+from sim2real.world import ChunkFeatures
 from training.episodes import RewardConfig
 from training.monitor import check_finite_tensors, named_gradients
 from training.replay import Batch
-
-
-class ChunkFeatures(Protocol):
-    """What critics are shown of a chunk beside its numbers."""
-
-    size: int
-
-    def __call__(self, privileged: Tensor, chunk: Tensor) -> Tensor:
-        """Return features (B, size) of privileged states (B, P) and normalised chunks (B, h, 14)."""
-
 
 Aggregation = Literal["min", "mean", "min_of_two"]
 Calibration = Literal["expectation", "logsumexp"]

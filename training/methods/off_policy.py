@@ -12,8 +12,9 @@ from torch import nn
 
 from models.critics import update_target
 from models.residual import ResidualPolicy
+from sim2real.world import ChunkFeatures
 from training.episodes import Episode, RewardConfig
-from training.methods.dygro import ChunkFeatures, DygroConfig, DygroLearner
+from training.methods.dygro import DygroConfig, DygroLearner
 from training.replay import Batch, ReplayBuffer, concatenate
 
 Tick = Callable[[Mapping[str, float]], None]
