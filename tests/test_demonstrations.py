@@ -163,8 +163,8 @@ def test_an_expert_that_fails_nearly_always_is_reported(
     def threads(workers: int, **_: object) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(workers)
 
-    monkeypatch.setattr("training.demonstrations.ProcessPoolExecutor", threads)
-    monkeypatch.setattr("training.demonstrations._try_episode", lambda *_: None)
+    monkeypatch.setattr("training.collection.ProcessPoolExecutor", threads)
+    monkeypatch.setattr("training.demonstrations.CellRecipe.attempt", lambda *_: None)
     with pytest.raises(DataError, match=r"stack_bowls_two: the expert solved only 0 of 30 .* noise_rad 0.06"):
         collect(SMALL, tmp_path, tasks=("stack_bowls_two",), show_progress=False)
     assert len(read_index(tmp_path).streams[0].skipped) == 30
