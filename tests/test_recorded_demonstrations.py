@@ -5,12 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_fixtures import libero_like
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dygro_ros.errors import DataError, UserError
-from training.episode_file import EpisodeRecord, write_episode
-from training.recorded_demonstrations import at_control_rate, find_episodes, read_recorded
+from training.episode_file import write_episode
+from training.episode_record import EpisodeRecord
+from training.formats.libero import ACTION_NAMES, PROPRIO_NAMES
+from training.formats.libero_writer import LiberoFileWriter
+from training.formats.source import EpisodeReference
+from training.recorded_demonstrations import at_rate, find_episodes, read_recorded
 
 ROBOTWIN_RATE_HZ = 250 / 15
 HEAD = ("head_camera",)
@@ -34,6 +39,10 @@ def robotwin_like(frames: int = 11, height: int = 24, width: int = 32) -> Episod
     )
 
 
+def first(path: Path) -> EpisodeReference:
+    return find_episodes(path)[0]
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "pick_dual_bottles" / "data" / "episode_0000000.hdf5"
@@ -43,7 +52,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_robotwins_next_state_stays_the_next_state_at_our_rate(path: Path) -> None:
-    record = read_recorded(path, cameras=HEAD, image_size=16, rate_hz=ROBOTWIN_RATE_HZ)
+    record = read_recorded(first(path), cameras=HEAD, image_size=16, rate_hz=ROBOTWIN_RATE_HZ)
     assert record.rate_hz == 25
     assert len(record.proprio) == len(record.action) == len(record.images) == 16  # 0.6 s
     np.testing.assert_allclose(record.proprio[:, 3], np.arange(16) * ROBOTWIN_RATE_HZ / 25 / 20, atol=1e-6)
@@ -58,7 +67,7 @@ def test_the_middle_square_is_taken(tmp_path: Path) -> None:
     images = np.zeros((3, 1, 32, 48, 3), dtype=np.uint8)
     images[..., 8:24, 1] = 200  # the left half of the middle square is green
     write_episode(tmp_path / "a.hdf5", replace(record, rate_hz=25, images=images))
-    found = read_recorded(tmp_path / "a.hdf5", cameras=HEAD, image_size=16, rate_hz=None)
+    found = read_recorded(first(tmp_path / "a.hdf5"), cameras=HEAD, image_size=16, rate_hz=None)
     assert found.images.shape == (3, 1, 16, 16, 3)
     np.testing.assert_allclose(found.images[0, 0, 8, 2], (0, 200, 0), atol=12)
     np.testing.assert_allclose(found.images[0, 0, 8, 13], (0, 0, 0), atol=12)
@@ -67,7 +76,7 @@ def test_the_middle_square_is_taken(tmp_path: Path) -> None:
 @given(frames=st.integers(1, 40), rate_hz=st.floats(1, 120))
 def test_any_rate_keeps_the_duration_and_stays_between_what_was_recorded(frames: int, rate_hz: float) -> None:
     record = replace(robotwin_like(frames, height=2, width=2), rate_hz=rate_hz)
-    found = at_control_rate(record)
+    found = at_rate(record, 25)
     assert abs((len(found.proprio) - 1) / 25 - (frames - 1) / rate_hz) < 1 / 25 + 1e-6
     for values, recorded in ((found.proprio, record.proprio), (found.action, record.action)):
         assert values.dtype == np.float32
@@ -79,27 +88,53 @@ def test_the_files_word_counts_where_no_rate_is_given(path: Path) -> None:
     with pytest.raises(
         DataError, match=r"must be 25 Hz, found 15 Hz: say the true rate by --recorded\.rate-hz"
     ):
-        read_recorded(path, cameras=HEAD, image_size=16, rate_hz=None)
+        read_recorded(first(path), cameras=HEAD, image_size=16, rate_hz=None)
     with pytest.raises(UserError, match=r"--recorded\.rate-hz must be above 0, got -1"):
-        read_recorded(path, cameras=HEAD, image_size=16, rate_hz=-1)
+        read_recorded(first(path), cameras=HEAD, image_size=16, rate_hz=-1)
 
 
 def test_instructions_too_long_for_the_policy_are_left_out(tmp_path: Path) -> None:
     record = replace(robotwin_like(), rate_hz=25, instructions=("lift " * 20, "lift both"))
     write_episode(tmp_path / "a.hdf5", record)
-    found = read_recorded(tmp_path / "a.hdf5", cameras=HEAD, image_size=16, rate_hz=None)
+    found = read_recorded(first(tmp_path / "a.hdf5"), cameras=HEAD, image_size=16, rate_hz=None)
     assert found.instructions == ("lift both",)
     write_episode(tmp_path / "b.hdf5", replace(record, instructions=("lift " * 20, "lift " * 30)))
     with pytest.raises(
         DataError, match=r"b\.hdf5: instructions .* at most 96 UTF-8 bytes, the shortest has 100"
     ):
-        read_recorded(tmp_path / "b.hdf5", cameras=HEAD, image_size=16, rate_hz=None)
+        read_recorded(first(tmp_path / "b.hdf5"), cameras=HEAD, image_size=16, rate_hz=None)
 
 
 def test_files_are_found_at_any_depth(path: Path, tmp_path: Path) -> None:
-    assert find_episodes(tmp_path) == [path]
+    assert [str(episode) for episode in find_episodes(tmp_path)] == [str(path)]
     with pytest.raises(UserError, match="is not a folder"):
         find_episodes(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no file that ends in \.hdf5"):
+    with pytest.raises(DataError, match="holds no dataset: expected RoboTwin"):
         find_episodes(tmp_path / "empty")
+
+
+def test_data_of_another_robot_are_refused_unless_they_are_wanted(tmp_path: Path) -> None:
+    file = tmp_path / "turn_on_the_stove_demo.hdf5"
+    with LiberoFileWriter(file) as writer:
+        writer.add(libero_like())
+    cameras = ("agentview",)
+    with pytest.raises(DataError, match=r"demo_0: proprio is another robot's: expected left_joint1, .*ee_x"):
+        read_recorded(first(file), cameras=cameras, image_size=16, rate_hz=None)
+    record = read_recorded(
+        first(file),
+        cameras=cameras,
+        image_size=16,
+        rate_hz=None,
+        proprio_names=PROPRIO_NAMES,
+        action_names=ACTION_NAMES,
+        control_rate_hz=20,
+    )
+    np.testing.assert_array_equal(record.action, libero_like().action)
+    assert record.images.shape == (6, 1, 16, 16, 3)
+
+
+def test_steps_are_not_brought_to_another_rate() -> None:
+    assert at_rate(libero_like(), 20).rate_hz == 20
+    with pytest.raises(DataError, match="are steps and cannot be brought from 20 Hz to 25 Hz"):
+        at_rate(libero_like(), 25)

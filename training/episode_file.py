@@ -19,9 +19,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -29,9 +27,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from dygro_ros.errors import DataError
 from dygro_ros.layout import ACTION_SIZE, ARM_JOINTS, CONTROL_RATE_HZ, JOINT_NAMES, SIDES
 from sim2real.cell.arms import ArmKinematics
+from training.episode_record import EpisodeRecord, stack_views
+from training.hdf5_fields import Hdf5Fields, open_hdf5
 
 FORMAT_VERSION = "v1.0"
 CAMERA_GROUPS = {
@@ -42,39 +41,6 @@ CAMERA_GROUPS = {
 JPEG_QUALITY = 95
 # A measured gripper may overshoot its range a little; a joint angle in its place goes far beyond.
 _GRIPPER_TOLERANCE = 0.1
-
-
-@dataclass(frozen=True)
-class EpisodeRecord:
-    """One demonstration of T frames.
-
-    Attributes:
-        instructions: What may be said for this episode; the first is what was said.
-        rate_hz: Frames a second.
-        proprio: Measured joints, shape (T, 14) float32.
-        action: Commanded drive targets, the label of cloning, shape (T, 14) float32.
-        cameras: Names of the cameras, from `CAMERA_GROUPS`.
-        images: RGB, shape (T, V, H, W, 3) uint8, in the order of `cameras`.
-        executed: Commands really sent (label and exploration noise), shape (T, 14) float32.
-        privileged: Simulator state for critics, shape (T, P) float32.
-        task: Name of the task; None, as below, in data that does not come from our simulator.
-        seed: Episode seed.
-        companion: Task whose objects stood beside, None also if there was none.
-        randomization: The episode's randomisation draw as JSON.
-    """
-
-    instructions: tuple[str, ...]
-    rate_hz: float
-    proprio: NDArray[np.float32]
-    action: NDArray[np.float32]
-    cameras: tuple[str, ...]
-    images: NDArray[np.uint8]
-    executed: NDArray[np.float32] | None = None
-    privileged: NDArray[np.float32] | None = None
-    task: str | None = None
-    seed: int | None = None
-    companion: str | None = None
-    randomization: str | None = None
 
 
 def encode_frame(rgb: NDArray[np.uint8]) -> bytes:
@@ -150,54 +116,7 @@ def _write_simulator(group: h5py.Group, record: EpisodeRecord) -> None:
             group.attrs[name] = value
 
 
-class _Reader:
-    """Reads fields of one open file; every failure becomes a DataError that names the field and the file."""
-
-    def __init__(self, file: h5py.File, path: Path) -> None:
-        self.file = file
-        self.path = path
-
-    def error(self, field: str, problem: str) -> DataError:
-        return DataError(f"{self.path}: {field} {problem}")
-
-    def values(self, field: str) -> Any:
-        node = self.file.get(field)
-        if node is None:
-            raise self.error(field, "is missing")
-        if not isinstance(node, h5py.Dataset):
-            raise self.error(field, "must be a dataset, found a group")
-        try:
-            return node[()]
-        except OSError as error:
-            raise self.error(field, f"cannot be read, the file is damaged ({error})") from error
-
-    def text(self, field: str) -> str:
-        value = self.values(field)
-        if isinstance(value, bytes):
-            return value.decode("utf-8", errors="replace")
-        raise self.error(field, f"must be text, found {type(value).__name__}")
-
-    def matrix(self, field: str, columns: int | None, rows: int | None) -> NDArray[np.float32]:
-        """Return a (rows, columns) field as float32; None accepts any number of them."""
-        values = np.asarray(self.values(field))
-        if values.dtype.kind not in "fiu":
-            raise self.error(field, f"must hold numbers, found type {values.dtype}")
-        if values.ndim == 1 and columns == 1:  # grippers: some writers leave the last axis out
-            values = values[:, None]
-        wanted = ("T" if rows is None else rows, "P" if columns is None else columns)
-        if (
-            values.ndim != 2
-            or len(values) == 0
-            or values.shape[0] != (rows or values.shape[0])
-            or values.shape[1] != (columns or values.shape[1])
-        ):
-            raise self.error(field, f"must have shape ({wanted[0]}, {wanted[1]}), found {values.shape}")
-        if not np.isfinite(values).all():
-            raise self.error(field, "holds values that are not finite")
-        return values.astype(np.float32)
-
-
-def _read_header(reader: _Reader, expected_rate_hz: float | None) -> tuple[tuple[str, ...], float]:
+def _read_header(reader: Hdf5Fields, expected_rate_hz: float | None) -> tuple[tuple[str, ...], float]:
     if "data_format_version" in reader.file:
         version = reader.text("data_format_version")
         if version != FORMAT_VERSION:
@@ -226,7 +145,7 @@ def _read_header(reader: _Reader, expected_rate_hz: float | None) -> tuple[tuple
     return tuple(found), rate_hz
 
 
-def _read_joints(reader: _Reader, group: str, frames: int | None) -> NDArray[np.float32]:
+def _read_joints(reader: Hdf5Fields, group: str, frames: int | None) -> NDArray[np.float32]:
     parts = []
     for side in SIDES:
         arm = reader.matrix(f"{group}/{side}_arm_joint_states", ARM_JOINTS, frames)
@@ -240,7 +159,7 @@ def _read_joints(reader: _Reader, group: str, frames: int | None) -> NDArray[np.
     return np.concatenate(parts, axis=1)
 
 
-def _read_camera(reader: _Reader, camera: str, frames: int) -> NDArray[np.uint8]:
+def _read_camera(reader: Hdf5Fields, camera: str, frames: int) -> NDArray[np.uint8]:
     field = f"vision/{CAMERA_GROUPS[camera]}/colors"
     stored = np.asarray(reader.values(field))
     if stored.shape != (frames,) or stored.dtype.kind not in "SO":
@@ -257,25 +176,6 @@ def _read_camera(reader: _Reader, camera: str, frames: int) -> NDArray[np.uint8]
             raise reader.error(f"{field}[{index}]", f"must be {images[0].shape} px, found {image.shape}")
         images.append(image)
     return np.stack(images)
-
-
-def _open(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such demonstration file") from error
-    except OSError as error:
-        raise DataError(f"{path}: not a whole HDF5 file, it is truncated or damaged ({error})") from error
-
-
-def holds_simulator_state(path: Path) -> bool:
-    """Return whether an episode tells its task and the simulator's state, as ours do and RoboTwin's do not.
-
-    Raises:
-        DataError: The file is missing, truncated or damaged.
-    """
-    with _open(path) as file:
-        return "simulator/privileged_state" in file and "task" in file["simulator"].attrs
 
 
 def read_episode(
@@ -295,15 +195,14 @@ def read_episode(
         DataError: The file is missing, truncated or damaged, or a field is missing or has another shape,
             joint order or rate; the message names field and file.
     """
-    with _open(path) as file:
-        reader = _Reader(file, path)
+    with open_hdf5(path) as file:
+        reader = Hdf5Fields(file, path)
         instructions, rate_hz = _read_header(reader, expected_rate_hz)
         proprio = _read_joints(reader, "state", None)
         frames = len(proprio)
         action = _read_joints(reader, "action", frames)
         views = [_read_camera(reader, camera, frames) for camera in cameras]
-        if any(view.shape != views[0].shape for view in views):
-            raise reader.error("vision", f"must hold one image size, found {[v.shape[1:] for v in views]}")
+        images = stack_views(f"{path}: vision", cameras, views, frames)
         executed = privileged = None
         if "simulator/executed_action" in file:
             executed = reader.matrix("simulator/executed_action", ACTION_SIZE, frames)
@@ -316,7 +215,7 @@ def read_episode(
         proprio=proprio,
         action=action,
         cameras=tuple(cameras),
-        images=np.stack(views, axis=1),
+        images=images,
         executed=executed,
         privileged=privileged,
         task=origin.get("task"),

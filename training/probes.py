@@ -28,7 +28,8 @@ from dygro_ros.layout import encode_instruction
 from models.base_policy import BasePolicy
 from sim2real.cell.privileged import LENGTH_SCALE, PRIVILEGED_SLICES
 from sim2real.cell.scene import TASK_OBJECTS
-from training.episode_file import EpisodeRecord, read_episode
+from training.episode_file import read_episode
+from training.episode_record import EpisodeRecord
 from training.stage_one import load_base_policy
 
 Array = NDArray[np.float64]

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from dygro_ros.errors import DataError, UserError
-from dygro_ros.layout import CONTROL_RATE_HZ, INSTRUCTION_BYTES
-from training.episode_file import EpisodeRecord, read_episode
+from dygro_ros.layout import CONTROL_RATE_HZ, INSTRUCTION_BYTES, JOINT_NAMES
+from training.episode_record import EpisodeRecord, require_names
+from training.formats.detection import open_dataset
+from training.formats.source import EpisodeReference
 
 
 @dataclass(frozen=True)
@@ -26,96 +28,117 @@ class RecordedConfig:
     """Train on recorded episodes instead of collecting some in the simulated cell."""
 
     folder: Path | None = None
-    """Folder with HDF5 episodes in RoboTwin's v1.0 layout, at any depth; unset: collect."""
+    """Dataset: HDF5 files of RoboTwin (v1.0) or LIBERO at any depth, or a LeRobotDataset; unset: collect."""
     rate_hz: float | None = None
     """True rate of the files [Hz], 16.667 for RoboTwin's own; unset: what they say, which must be 25."""
 
 
-def find_episodes(folder: Path) -> list[Path]:
-    """Return the HDF5 files below a folder, sorted by path.
+def find_episodes(folder: Path) -> list[EpisodeReference]:
+    """Return the episodes of a dataset of any format, in its order.
 
     Raises:
         UserError: There is no such folder.
-        DataError: It holds no HDF5 file.
+        DataError: It holds no dataset, or a damaged one.
     """
-    if not folder.is_dir():
+    if not folder.exists():
         raise UserError(f"--recorded.folder {folder} is not a folder")
-    files = sorted(folder.glob("**/*.hdf5"))
-    if not files:
-        raise DataError(f"--recorded.folder {folder} holds no file that ends in .hdf5")
-    return files
+    source = open_dataset(folder)
+    return [EpisodeReference(source, index) for index in range(len(source))]
 
 
 def read_recorded(
-    path: Path, *, cameras: Sequence[str], image_size: int, rate_hz: float | None
+    episode: EpisodeReference,
+    *,
+    cameras: Sequence[str],
+    image_size: int,
+    rate_hz: float | None,
+    proprio_names: Sequence[str] = JOINT_NAMES,
+    action_names: Sequence[str] = JOINT_NAMES,
+    control_rate_hz: float = CONTROL_RATE_HZ,
 ) -> EpisodeRecord:
     """Read one recorded episode as the policy would have seen it.
 
     Of its instructions those are kept that are short enough for the policy.
 
     Args:
-        path: The HDF5 file.
+        episode: The episode.
         cameras: Cameras in the policy's order.
         image_size: Height and width of the policy's pictures [px]; the middle square is taken.
         rate_hz: True rate of the file [Hz]; None takes the file's word, which must be the control rate.
+        proprio_names: What the policy measures of its robot, in its order.
+        action_names: What the policy commands, in its order.
+        control_rate_hz: The policy's rate [Hz].
 
     Raises:
-        DataError: As `read_episode`; the rate is neither given nor ours; or no instruction is short enough.
-        UserError: The rate is not positive.
+        DataError: The episode cannot be read; it is another robot's; its rate is neither given nor the
+            policy's; or no instruction is short enough.
+        UserError: The rate is not positive, or an unknown camera.
     """
     if rate_hz is not None and not rate_hz > 0:
         raise UserError(f"--recorded.rate-hz must be above 0, got {rate_hz:g}")
-    record = read_episode(path, cameras=cameras, expected_rate_hz=None)
+    record = episode.read(cameras)
+    require_names(str(episode), record, proprio_names, action_names)
     if rate_hz is not None:
         record = replace(record, rate_hz=rate_hz)
-    elif record.rate_hz != CONTROL_RATE_HZ:
+    elif record.rate_hz != control_rate_hz:
         raise DataError(
-            f"{path}: additional_info/frequency must be {CONTROL_RATE_HZ:g} Hz, found {record.rate_hz:g} Hz: "
+            f"{episode}: the rate must be {control_rate_hz:g} Hz, found {record.rate_hz:g} Hz: "
             "say the true rate by --recorded.rate-hz (16.667 for RoboTwin's own files)"
         )
     sizes = [len(text.encode()) for text in record.instructions]
     if min(sizes) > INSTRUCTION_BYTES:
         raise DataError(
-            f"{path}: instructions must hold a text of at most {INSTRUCTION_BYTES} UTF-8 bytes, "
+            f"{episode}: instructions must hold a text of at most {INSTRUCTION_BYTES} UTF-8 bytes, "
             f"the shortest has {min(sizes)}"
         )
     short = [text for text, size in zip(record.instructions, sizes, strict=True) if size <= INSTRUCTION_BYTES]
     images = _squared(record.images, image_size)
-    return at_control_rate(replace(record, instructions=tuple(short), images=images))
+    return at_rate(replace(record, instructions=tuple(short), images=images), control_rate_hz)
 
 
-def at_control_rate(record: EpisodeRecord) -> EpisodeRecord:
-    """Return the episode as if it had been recorded at 25 Hz.
+def at_rate(record: EpisodeRecord, rate_hz: float) -> EpisodeRecord:
+    """Return the episode as if it had been recorded at another rate [Hz].
 
-    Measured joints are interpolated linearly. A command is reached at the end of its frame, and is
+    What was measured is interpolated linearly. A command is reached at the end of its frame, and is
     interpolated between those moments. Pictures and simulator state are the latest that had been taken.
+
+    Raises:
+        DataError: Actions are steps from where the robot is, which another rate would have to make anew.
     """
-    if record.rate_hz == CONTROL_RATE_HZ:
+    if record.rate_hz == rate_hz:
         return record
+    if not record.has_targets:
+        raise DataError(
+            f"actions {', '.join(record.action_names)} are steps and cannot be brought from "
+            f"{record.rate_hz:g} Hz to {rate_hz:g} Hz: record at the rate that is wanted"
+        )
     taken = np.arange(len(record.proprio)) / record.rate_hz
     # A rounding error must not cost the last frame.
-    frames = int(np.floor(taken[-1] * CONTROL_RATE_HZ + 1e-6)) + 1
-    now = np.arange(frames) / CONTROL_RATE_HZ
+    frames = int(np.floor(taken[-1] * rate_hz + 1e-6)) + 1
+    now = np.arange(frames) / rate_hz
     latest = np.searchsorted(taken, now + 1e-6, side="right") - 1
 
     def command(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _interpolate(now + 1 / CONTROL_RATE_HZ, taken + 1 / record.rate_hz, values)
+        return _interpolate(now + 1 / rate_hz, taken + 1 / record.rate_hz, values).astype(np.float32)
 
+    joints, states = record.joint_states, record.simulator_states
     return replace(
         record,
-        rate_hz=CONTROL_RATE_HZ,
-        proprio=_interpolate(now, taken, record.proprio),
+        rate_hz=rate_hz,
+        proprio=_interpolate(now, taken, record.proprio).astype(np.float32),
         action=command(record.action),
         images=record.images[latest],
         executed=None if record.executed is None else command(record.executed),
         privileged=None if record.privileged is None else record.privileged[latest],
+        joint_states=None if joints is None else _interpolate(now, taken, joints),
+        simulator_states=None if states is None else states[latest],
     )
 
 
 def _interpolate(
-    at: NDArray[np.float64], times: NDArray[np.float64], values: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    return np.stack([np.interp(at, times, column) for column in values.T], axis=1).astype(np.float32)
+    at: NDArray[np.float64], times: NDArray[np.float64], values: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    return np.stack([np.interp(at, times, column) for column in values.T], axis=1)
 
 
 def _squared(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -28,8 +28,9 @@ from training.checkpoint import has_state, load_state, save_state
 from training.config import TrainConfig
 from training.dataset import FrameDataset
 from training.demonstrations import collect
-from training.episode_file import EpisodeRecord, holds_simulator_state, read_episode
+from training.episode_file import EpisodeRecord, read_episode
 from training.episodes import Episode
+from training.formats.source import EpisodeReference
 from training.methods.off_policy import OffPolicyMethod
 from training.methods.ppo import PpoMethod
 from training.methods.sft import fine_tune
@@ -50,6 +51,7 @@ DEMONSTRATIONS, STAGE_ONE, STAGE_TWO, FINAL, BUNDLE, BASE_BUNDLE, EVALUATION = (
     "demonstrations", "stage_one", "stage_two", "final", "bundle", "base_bundle", "evaluation",
 )  # fmt: skip
 GOLDEN_FRAMES_PER_TASK = 2
+Files = Sequence[Path | EpisodeReference]
 
 
 def check_recorded(config: TrainConfig) -> None:
@@ -72,12 +74,13 @@ def check_recorded(config: TrainConfig) -> None:
     remedy = " ".join(option for option, reads in readers.items() if reads)
     if not remedy:
         return
-    for path in files:
-        if not holds_simulator_state(path):
-            raise DataError(f"{path} holds no simulator state: do without it by {remedy}")
+    for episode in files:
+        record = episode.read(cameras=())
+        if record.task is None or record.privileged is None:
+            raise DataError(f"{episode} holds no simulator state: do without it by {remedy}")
 
 
-def make_demonstrations(config: TrainConfig) -> list[Path]:
+def make_demonstrations(config: TrainConfig) -> Files:
     """Return the demonstrations: recorded ones, the base run's, or ours, collecting what is missing."""
     if config.recorded.folder is not None:
         return find_episodes(config.recorded.folder)
@@ -95,7 +98,7 @@ def make_demonstrations(config: TrainConfig) -> list[Path]:
     return index.all_paths()
 
 
-def make_base_policy(config: TrainConfig, files: Sequence[Path]) -> BasePolicy:
+def make_base_policy(config: TrainConfig, files: Files) -> BasePolicy:
     """Return the frozen Stage I policy, the base run's if one is given, training it if there is none yet."""
     if config.base_run is not None:
         return load_base_policy(config.base_run / STAGE_ONE)
@@ -111,20 +114,20 @@ def _critics_see_demonstrations(config: TrainConfig) -> bool:
     return config.method in ("dygro", "residual") and config.off_policy.learner.offline_fraction > 0
 
 
-def _records(config: TrainConfig, files: Iterable[Path]) -> Iterator[EpisodeRecord]:
-    for path in files:
-        if config.recorded.folder is None:
-            yield read_episode(path, cameras=config.cameras)
+def _records(config: TrainConfig, files: Iterable[Path | EpisodeReference]) -> Iterator[EpisodeRecord]:
+    for file in files:
+        if isinstance(file, Path):
+            yield read_episode(file, cameras=config.cameras)
         else:
             yield read_recorded(
-                path,
+                file,
                 cameras=config.cameras,
                 image_size=config.network.image_size,
                 rate_hz=config.recorded.rate_hz,
             )
 
 
-def _load(config: TrainConfig, files: Sequence[Path]) -> FrameDataset:
+def _load(config: TrainConfig, files: Files) -> FrameDataset:
     return FrameDataset(_records(config, files), config.network.chunk, config.simulated_world)
 
 
@@ -154,7 +157,7 @@ def build_method(config: TrainConfig, base: BasePolicy) -> Method:
         )
 
 
-def make_policy(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) -> tuple[DygroPolicy, int]:
+def make_policy(config: TrainConfig, base: BasePolicy, files: Files) -> tuple[DygroPolicy, int]:
     """Return the trained policy and its online environment steps, training what is missing."""
     if config.method == "sft":
         folder = config.run / STAGE_TWO
@@ -178,7 +181,7 @@ def make_policy(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) ->
     return DygroPolicy(base, residual).eval(), int(scalars["environment_steps"])
 
 
-def _train_online(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) -> tuple[ResidualPolicy, int]:
+def _train_online(config: TrainConfig, base: BasePolicy, files: Files) -> tuple[ResidualPolicy, int]:
     method = build_method(config, base)
     world = config.simulated_world
     engine = LocalProcesses(RolloutSpec(base_folder(config), config.residual, world), config.workers)
@@ -199,7 +202,7 @@ def _train_online(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) 
         engine.close()
 
 
-def _offline_episodes(config: TrainConfig, base: BasePolicy, files: Sequence[Path]) -> Iterator[Episode]:
+def _offline_episodes(config: TrainConfig, base: BasePolicy, files: Files) -> Iterator[Episode]:
     if not _critics_see_demonstrations(config):
         return iter(())
     world = config.simulated_world

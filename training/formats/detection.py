@@ -1,0 +1,53 @@
+"""Opens a dataset whatever its format: a look at what lies there tells which one it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+
+from dygro_ros.errors import DataError, UserError
+from training.formats.libero import LiberoSource
+from training.formats.robotwin import RobotwinSource
+from training.formats.source import EpisodeSource
+from training.hdf5_fields import open_hdf5
+
+HDF5_SUFFIXES = (".hdf5", ".h5")
+EXPECTED = (
+    "expected RoboTwin's HDF5 v1.0 (groups state, action, vision), LIBERO's HDF5 (data/demo_0) "
+    "or a LeRobotDataset v3.0 (folder with meta/info.json)"
+)
+
+
+def open_dataset(path: Path) -> EpisodeSource:
+    """Return the dataset that lies at a folder or in a file.
+
+    Raises:
+        UserError: Nothing lies there.
+        DataError: It is no format that is known, or damaged, or of a wrong version.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; {EXPECTED}")
+    if path.is_file():
+        files = [path]
+    else:
+        files = sorted(file for suffix in HDF5_SUFFIXES for file in path.glob(f"**/*{suffix}"))
+    if not files:
+        raise DataError(f"{path}: holds no dataset: {EXPECTED}")
+    return LiberoSource(path, files) if _is_libero(files[0]) else RobotwinSource(path, files)
+
+
+def _is_libero(path: Path) -> bool:
+    """Return whether an HDF5 file is LIBERO's and not RoboTwin's."""
+    with open_hdf5(path) as file:
+        if isinstance(file.get("data"), h5py.Group):
+            return True
+        if "state" in file or "data_format_version" in file:
+            return False
+        found = ", ".join(sorted(file)) or "nothing"
+    if "joint_action" in found:
+        raise DataError(
+            f"{path}: holds RoboTwin's raw recording ({found}): convert it to HDF5 v1.0 with RoboTwin's own "
+            "converter"
+        )
+    raise DataError(f"{path}: holds {found}; {EXPECTED}")

@@ -1,0 +1,167 @@
+"""LIBERO's demonstrations: one HDF5 file a task, one group `data/demo_N` an episode.
+
+Layout (T frames), as LIBERO's `scripts/create_dataset.py` writes it:
+
+- `data`: attributes `problem_info` (JSON with `language_instruction`), `env_args` (JSON with
+  `env_kwargs.control_freq` [Hz]), `macros_image_convention`;
+- `data/demo_N`: `actions` (T, 7) and `states` (T, S), the simulator's state before the action;
+- `data/demo_N/obs`: `ee_states` (T, 6) [m, rotation vector rad], `gripper_states` (T, 2) [m],
+  `joint_states` (T, 7) [rad], `agentview_rgb` and `eye_in_hand_rgb` (T, H, W, 3) uint8.
+
+Pictures are stored as OpenGL draws them, the lowest row first, and are turned upright here. In LIBERO's own
+files `obs` is what was seen AFTER the action of the same row, one step late; nothing in a file tells, and
+rows are read as they stand (`training.dataset_info` says what it finds).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from dygro_ros.errors import DataError
+from training.episode_record import EpisodeRecord, stack_views
+from training.formats.source import EpisodeSource
+from training.hdf5_fields import Hdf5Fields, open_hdf5
+
+# Our name of a camera -> LIBERO's field.
+CAMERA_FIELDS = {"agentview": "agentview_rgb", "eye_in_hand": "eye_in_hand_rgb"}
+# The hand's pose (position [m], rotation vector [rad]) and its two fingers [m]: what policies for LIBERO see.
+PROPRIO_NAMES = (
+    *(f"ee_{axis}" for axis in ("x", "y", "z", "rx", "ry", "rz")),
+    "gripper_left",
+    "gripper_right",
+)
+# OSC_POSE: steps of the hand's pose, each scaled to -1..1; gripper -1 open, 1 closed.
+ACTION_NAMES = (*(f"delta_{axis}" for axis in ("x", "y", "z", "rx", "ry", "rz")), "gripper")
+ARM_JOINTS = 7
+UPRIGHT = "opencv"
+
+
+class LiberoSource(EpisodeSource):
+    """LIBERO's HDF5 files, one a task.
+
+    Args:
+        path: What was opened.
+        files: The files, in order.
+
+    Raises:
+        DataError: A file is missing, damaged or holds no demonstration.
+    """
+
+    format = "libero"
+
+    def __init__(self, path: Path, files: Sequence[Path]) -> None:
+        self.path = path
+        self._demos = [(file, demo) for file in files for demo in _demos(file)]
+        with open_hdf5(files[0]) as file:
+            observed = file[f"data/{self._demos[0][1]}"].get("obs", {})
+            self.cameras = tuple(name for name, field in CAMERA_FIELDS.items() if field in observed)
+
+    def __len__(self) -> int:
+        return len(self._demos)
+
+    def name(self, index: int) -> str:
+        """Return file and group."""
+        file, demo = self._demos[index]
+        return f"{file}: data/{demo}"
+
+    def read(self, index: int, cameras: Sequence[str] | None = None) -> EpisodeRecord:
+        """Read one demonstration; see the base class."""
+        path, demo = self._demos[index]
+        chosen = self.chosen_cameras(cameras)
+        with open_hdf5(path) as file:
+            data = file["data"]
+            fields = Hdf5Fields(data[demo], path)
+            action = fields.matrix("actions", len(ACTION_NAMES), None)
+            frames = len(action)
+            proprio = np.concatenate(
+                [
+                    fields.matrix("obs/ee_states", 6, frames),
+                    fields.matrix("obs/gripper_states", 2, frames),
+                ],
+                axis=1,
+            )
+            upright = data.attrs.get("macros_image_convention") == UPRIGHT
+            views = [_pictures(fields, camera, frames, upright) for camera in chosen]
+            return EpisodeRecord(
+                instructions=(_instruction(data, path),),
+                rate_hz=_rate(data, path),
+                proprio=proprio,
+                action=action,
+                cameras=chosen,
+                images=stack_views(self.name(index), chosen, views, frames),
+                proprio_names=PROPRIO_NAMES,
+                action_names=ACTION_NAMES,
+                joint_states=_numbers(fields, "obs/joint_states", ARM_JOINTS, frames),
+                simulator_states=_numbers(fields, "states", None, frames),
+                task=re.sub(r"_demo$", "", path.stem),
+            )
+
+
+def _demos(path: Path) -> list[str]:
+    with open_hdf5(path) as file:
+        group = file.get("data")
+        found = list(group) if isinstance(group, h5py.Group) else []
+        demos = [name for name in found if re.fullmatch(r"demo_\d+", name)]
+    if not demos:
+        raise DataError(f"{path}: data/demo_0 is missing, the file holds no demonstration of LIBERO")
+    return sorted(demos, key=lambda name: int(name[len("demo_") :]))
+
+
+def _numbers(fields: Hdf5Fields, field: str, columns: int | None, frames: int) -> NDArray[np.float64] | None:
+    """Return a field that is not in every file."""
+    if field not in fields.file:
+        return None
+    return fields.numbers(field, columns, frames).astype(np.float64)
+
+
+def _pictures(fields: Hdf5Fields, camera: str, frames: int, upright: bool) -> NDArray[np.uint8]:
+    field = f"obs/{CAMERA_FIELDS[camera]}"
+    pictures = np.asarray(fields.values(field))
+    shape_fits = pictures.ndim == 4 and len(pictures) == frames and pictures.shape[3] == 3
+    if pictures.dtype != np.uint8 or not shape_fits:
+        raise fields.error(
+            field,
+            f"must be uint8 of shape ({frames}, H, W, 3), found {pictures.dtype} of shape {pictures.shape}",
+        )
+    return pictures if upright else np.ascontiguousarray(pictures[:, ::-1])
+
+
+def _attribute(data: h5py.Group, path: Path, name: str) -> dict[str, Any]:
+    if name not in data.attrs:
+        raise DataError(f"{path}: attribute {name} of data is missing")
+    try:
+        value = json.loads(data.attrs[name])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: attribute {name} of data must be JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: attribute {name} of data must be a JSON object, found {value!r}")
+    return value
+
+
+def _instruction(data: h5py.Group, path: Path) -> str:
+    text = _attribute(data, path, "problem_info").get("language_instruction")
+    if isinstance(text, list):  # a BDDL file may give it word by word
+        text = " ".join(str(word) for word in text)
+    if not isinstance(text, str) or not text:
+        raise DataError(
+            f"{path}: attribute problem_info must hold a text language_instruction, found {text!r}"
+        )
+    return text
+
+
+def _rate(data: h5py.Group, path: Path) -> float:
+    arguments = _attribute(data, path, "env_args").get("env_kwargs")
+    rate_hz = arguments.get("control_freq") if isinstance(arguments, dict) else None
+    if not isinstance(rate_hz, (int, float)) or not rate_hz > 0:
+        raise DataError(
+            f"{path}: attribute env_args must hold a positive env_kwargs.control_freq [Hz], found {rate_hz!r}"
+        )
+    return float(rate_hz)
