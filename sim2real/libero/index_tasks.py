@@ -1,7 +1,7 @@
 """Writes down what LIBERO knows of its tasks, so that our side need not ask it; runs in its interpreter.
 
 `tasks.json` holds, by suite and name, the instruction, the files of assets that the task loads and its
-objects of interest; `initial_states/` holds the fixed initial states as plain numpy files (LIBERO ships them
+goal; `initial_states/` holds the fixed initial states as plain numpy files (LIBERO ships them
 pickled).
 """
 
@@ -71,7 +71,7 @@ def task_entry(name: str, problem: dict[str, Any]) -> dict[str, Any]:
         "instruction": grab_language_from_filename(f"{name}.bddl"),
         "assets": [f"scenes/libero_{scene}_base_style.xml", *sorted(assets)],
         "textures": [f"textures/{name}" for name in textures],
-        "objects_of_interest": problem["obj_of_interest"],
+        "goal": problem["goal_state"],
     }
 
 

@@ -21,7 +21,9 @@ CONTROL_RATE_HZ = 20
 ACTION_SIZE = 7
 SETTLING_STEPS = 10  # objects of an initial state hang a little above the table; as OpenVLA and openpi wait
 _SETTLING_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
-_JOINT_NOISE_RAD = 0.02  # standard deviation over the arm's joints in the fixed states, and robosuite's default
+_JOINT_NOISE_RAD = (
+    0.02  # standard deviation over the arm's joints in the fixed states, and robosuite's default
+)
 _EVALUATION, _SAMPLED = 0, 1
 
 
@@ -62,13 +64,15 @@ class LiberoSimulation:
         if self._model.opt.integrator != mujoco.mjtIntegrator.mjINT_EULER:
             raise RuntimeError("mj_step1 and mj_step2 are a step of the Euler integrator alone")
         self._substeps = int(self._env.control_timestep / self._env.model_timestep)
-        self._built = {name: getattr(self._model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")}
+        self._built = {
+            name: getattr(self._model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")
+        }
         self._arm = list(self._robot._ref_joint_pos_indexes)
         self._name_parts()
 
     @property
     def sim(self) -> Any:
-        """robosuite's `MjSim`."""
+        """Robosuite's `MjSim`."""
         return self._env.sim
 
     @property
@@ -82,7 +86,9 @@ class LiberoSimulation:
         self._bodies = [i for i in range(model.nbody) if roots & set(self._ancestors(i))]
         hinges = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
         self._joints = [
-            i for i in range(model.njnt) if model.jnt_bodyid[i] in self._bodies and model.jnt_type[i] in hinges
+            i
+            for i in range(model.njnt)
+            if model.jnt_bodyid[i] in self._bodies and model.jnt_type[i] in hinges
         ]
         self._regions = [model.site(name).id for name in self._env.object_sites_dict]
         self._hand = model.body(self._robot.robot_model.eef_name).id
@@ -102,7 +108,7 @@ class LiberoSimulation:
             "joints": [model.joint(i).name for i in self._joints],
             "joint_bodies": [model.body(model.jnt_bodyid[i]).name for i in self._joints],
             "regions": [model.site(i).name for i in self._regions],
-            "states": len(self._states),
+            "origin": list(map(float, self._env.workspace_offset)),
         }
 
     def reset(self, state: int | None = None, seed: int | None = None) -> dict[str, Any]:
@@ -183,7 +189,9 @@ class LiberoSimulation:
         fingers = data.qpos[self._robot._ref_gripper_joint_pos_indexes]
         return {
             "success": bool(self._env._check_success()),
-            "hand": np.concatenate([data.site_xpos[self._robot.eef_site_id], data.xquat[self._hand], fingers]),
+            "hand": np.concatenate(
+                [data.site_xpos[self._robot.eef_site_id], data.xquat[self._hand], fingers]
+            ),
             "bodies": np.concatenate([data.xpos[self._bodies], data.xquat[self._bodies]], axis=1),
             "joints": data.qpos[self._model.jnt_qposadr[self._joints]],
             "regions": data.site_xpos[self._regions],

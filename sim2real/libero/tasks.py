@@ -41,7 +41,7 @@ class LiberoTask:
         instruction: What the robot is told.
         asset_files: Files below the folder of assets that describe its scene and objects.
         textures: Textures below the folder of assets that it uses beside those.
-        objects_of_interest: LIBERO's names of what has to be moved, and of where to.
+        goal: Conditions that must all hold, such as ("on", "moka_pot_1", "flat_stove_1_cook_region").
     """
 
     suite: str
@@ -49,7 +49,7 @@ class LiberoTask:
     instruction: str
     asset_files: tuple[str, ...]
     textures: tuple[str, ...]
-    objects_of_interest: tuple[str, ...]
+    goal: tuple[tuple[str, ...], ...]
 
     @property
     def step_limit(self) -> int:
@@ -103,7 +103,7 @@ class TaskList:
                     entry["instruction"],
                     tuple(entry["assets"]),
                     tuple(entry["textures"]),
-                    tuple(entry["objects_of_interest"]),
+                    tuple(map(tuple, entry["goal"])),
                 )
                 for suite, entries in index.items()
                 for name, entry in entries.items()
