@@ -78,8 +78,20 @@ class World(Protocol):
         """What the actions are."""
 
     @property
-    def proprio_size(self) -> int:
-        """Number P of proprioception values."""
+    def action_names(self) -> tuple[str, ...]:
+        """Names of the A actions: recorded demonstrations must have the same."""
+
+    @property
+    def proprio_names(self) -> tuple[str, ...]:
+        """Names of the P proprioception values, likewise."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras; a policy sees the first of them, or all."""
+
+    @property
+    def control_rate_hz(self) -> float:
+        """Control steps a second [Hz]."""
 
     @property
     def privileged_size(self) -> int:

@@ -36,7 +36,7 @@ def test_only_dygro_routes(method):
         ({"randomization": "wild"}, "wild"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"workers": 0}, "--workers must be at least 1, got 0"),
-        ({"network": NanoConfig(cameras=2)}, "--network.cameras must be 1 (head) or 3"),
+        ({"network": NanoConfig(cameras=2)}, "--network.cameras must be 1 (head_camera) or 3"),
         ({"network": NanoConfig(cameras=3)}, "--network.cameras 3 needs --demonstrations.wrist-cameras"),
         (
             {"demonstrations": DemonstrationConfig(wrist_cameras=True)},

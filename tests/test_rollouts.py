@@ -161,7 +161,10 @@ class CountingWorld:
     name = "counting"
     tasks = ("count", "count_on")
     layout = ActionLayout((-1.0, -1.0), (1.0, 1.0), grippers=(1,))
-    proprio_size = 3
+    action_names = ("step", "gripper")
+    proprio_names = ("sum", "zero", "one")
+    cameras = ("left", "right")
+    control_rate_hz = 10.0
     privileged_size = 7
     object_positions = slice(0, 6)
 

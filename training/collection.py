@@ -14,9 +14,9 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -32,13 +32,14 @@ _LEAST_SUCCESS_SHARE = 0.1
 
 
 class Recipe(Protocol):
-    """What makes an episode of a (task, companion, seed) what it is: a frozen dataclass, for the index."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    """What makes an episode of a (task, companion, seed) what it is; travels to the workers."""
 
     @property
     def seed(self) -> int:
         """Run seed, which selects the block of episode seeds."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return what every episode is made with, as JSON values, for the index."""
 
     def attempt(self, task: str, companion: str | None, seed: int, path: Path) -> int | None:
         """Run the expert on one seed; write the episode and return its length, or None where it fails."""
@@ -64,7 +65,7 @@ def _open_index(recipe: Recipe, folder: Path) -> DemonstrationIndex:
     """
     if (folder / INDEX_NAME).exists():
         index = read_index(folder)
-        for name, wanted in asdict(recipe).items():
+        for name, wanted in recipe.settings().items():
             if index.settings.get(name) != wanted:
                 raise RunFolderError(
                     f"{folder / INDEX_NAME}: episodes there were made with {name} "
@@ -76,7 +77,7 @@ def _open_index(recipe: Recipe, folder: Path) -> DemonstrationIndex:
             f"{folder}: neither empty nor a collection of demonstrations: choose another folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    index = DemonstrationIndex(folder, asdict(recipe), [])
+    index = DemonstrationIndex(folder, recipe.settings(), [])
     index.save()
     return index
 
@@ -129,7 +130,7 @@ class _Collector:
         self.index.save()
         tried = len(stream.seeds) + len(stream.skipped)
         if tried >= _TRIES_BEFORE_GIVING_UP and len(stream.seeds) < _LEAST_SUCCESS_SHARE * tried:
-            settings = ", ".join(f"{name} {value!r}" for name, value in asdict(self.recipe).items())
+            settings = ", ".join(f"{name} {value!r}" for name, value in self.recipe.settings().items())
             raise DataError(
                 f"{path.parent}: the expert solved only {len(stream.seeds)} of {tried} episodes "
                 f"with {settings}"

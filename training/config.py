@@ -14,11 +14,13 @@ from dygro_ros.errors import UserError, unknown_name
 from models.base_policy import NanoConfig
 from models.residual import ResidualConfig
 from sim2real.cell.randomization import RandomizationConfig
-from sim2real.cell.work_cell import CAMERA_NAMES, TASKS
+from sim2real.cell.work_cell import TASKS
 from sim2real.cell.world import CellWorld
+from sim2real.libero.world import LiberoWorld
 from sim2real.world import World
 from training.demonstrations import DemonstrationConfig
 from training.head_refinement import HeadRefinementConfig
+from training.libero_demonstrations import LiberoConfig
 from training.methods.dygro import DygroConfig
 from training.methods.off_policy import OffPolicyConfig
 from training.methods.ppo import PpoConfig
@@ -28,8 +30,15 @@ from training.pretrainer import PretrainConfig
 from training.recorded_demonstrations import RecordedConfig
 
 MethodName = Literal["dygro", "residual", "ppo", "sft"]
-PresetName = Literal["nano", "quick"]
+PresetName = Literal["nano", "quick", "libero"]
+WorldName = Literal["cell", "libero"]
 METHODS: tuple[str, ...] = get_args(MethodName)
+LIBERO_TASKS = (
+    "KITCHEN_SCENE3_turn_on_the_stove",
+    "KITCHEN_SCENE6_close_the_microwave",
+    "KITCHEN_SCENE3_put_the_moka_pot_on_the_stove",
+)
+"""Tasks of libero_90 with scripted experts."""
 PRESETS: tuple[str, ...] = get_args(PresetName)
 
 
@@ -50,7 +59,9 @@ class TrainConfig:
     run: Path = Path("runs/nano")
     """Run folder; everything the run makes goes there."""
     preset: PresetName = "nano"
-    """Where all other options start from: nano (full run) or quick (minutes)."""
+    """Where all other options start from: nano (full run), quick (minutes) or libero (LIBERO's tasks)."""
+    world: WorldName = "cell"
+    """Simulated world: our work cell, or LIBERO (docs/libero.md)."""
     method: MethodName = "dygro"
     """Stage II method: dygro, residual (one expert), ppo (that residual by PPO), sft (no reinforcement)."""
     seed: int = 0
@@ -58,7 +69,7 @@ class TrainConfig:
     tasks: tuple[str, ...] = TASKS
     """Tasks to train on."""
     randomization: str = "clean"
-    """Domain randomisation: clean or randomized."""
+    """Domain randomisation of the cell: clean or randomized."""
     workers: int = 2
     """Rollout and collection processes."""
     threads: int | None = None
@@ -70,6 +81,7 @@ class TrainConfig:
     base_run: Path | None = None
     """Take demonstrations and Stage I policy from this run instead of making them: methods share a base."""
     demonstrations: DemonstrationConfig = field(default_factory=DemonstrationConfig)
+    libero: LiberoConfig = field(default_factory=LiberoConfig)
     recorded: RecordedConfig = field(default_factory=RecordedConfig)
     network: NanoConfig = field(default_factory=NanoConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
@@ -90,11 +102,13 @@ class TrainConfig:
     @property
     def cameras(self) -> tuple[str, ...]:
         """Names of the policy's cameras, in order."""
-        return CAMERA_NAMES[: self.network.cameras]
+        return self.simulated_world.cameras[: self.network.cameras]
 
     @property
     def simulated_world(self) -> World:
         """The world to train in."""
+        if self.world == "libero":
+            return LiberoWorld(self.tasks, self.libero.folder)
         return CellWorld(RandomizationConfig.from_name(self.randomization))
 
     def resolved(self) -> TrainConfig:
@@ -103,7 +117,7 @@ class TrainConfig:
         Raises:
             UserError: An unknown task or randomisation, or a number that cannot work.
         """
-        for task in self.tasks:
+        for task in self.tasks if self.world == "cell" else ():
             if task not in TASKS:
                 raise unknown_name("task", task, TASKS, "--tasks")
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
@@ -125,15 +139,23 @@ class TrainConfig:
         )
 
     def _check_pictures(self) -> None:
-        """Refuse a network that sees other pictures than the demonstrations hold."""
-        count = self.network.cameras
-        if count not in (1, len(CAMERA_NAMES)):
+        """Refuse a network of another robot, or one that sees other pictures than the demonstrations hold."""
+        world, network = self.simulated_world, self.network
+        for name, size, wanted in (
+            ("actions", network.actions, world.layout.size),
+            ("proprio", network.proprio, len(world.proprio_names)),
+        ):
+            if size != wanted:
+                raise UserError(f"--network.{name} must be {wanted} in the world {world.name!r}, got {size}")
+        count = network.cameras
+        if count not in (1, len(world.cameras)):
             raise UserError(
-                f"--network.cameras must be 1 (head) or {len(CAMERA_NAMES)} (head and wrists), got {count}"
+                f"--network.cameras must be 1 ({world.cameras[0]}) or {len(world.cameras)} "
+                f"({', '.join(world.cameras)}), got {count}"
             )
-        if self.recorded.folder is not None:
+        if self.recorded.folder is not None or self.world != "cell":
             return
-        recorded, seen = self.demonstrations.image_size, self.network.image_size
+        recorded, seen = self.demonstrations.image_size, network.image_size
         if recorded != seen:
             raise UserError(
                 f"--demonstrations.image-size {recorded} and --network.image-size {seen} must be equal"
@@ -175,7 +197,35 @@ def preset(name: str) -> TrainConfig:
             ),
             evaluation=EvaluationConfig(episodes=50),
         )
+    if name == "libero":
+        return libero_preset()
     raise unknown_name("preset", name, PRESETS, "--preset")
+
+
+def libero_preset() -> TrainConfig:
+    """Return the run on LIBERO's tasks that docs/results.md reports: both cameras, chunks of eight."""
+    return TrainConfig(
+        run=Path("runs/libero"),
+        preset="libero",
+        world="libero",
+        tasks=LIBERO_TASKS,
+        network=replace(NanoConfig(), actions=7, proprio=8, cameras=2, chunk=8),
+        online=replace(
+            OnlineConfig(),
+            environment_steps=150_000,
+            warmup_episodes=240,
+            episodes=48,
+            checkpoint_every=1,
+            validate_every=0,
+        ),
+        off_policy=OffPolicyConfig(
+            learner=DygroConfig(actor_average=0.99),
+            warmup_critic_updates=800,
+            warmup_actor_updates=400,
+            updates_per_transition=0.3,
+        ),
+        evaluation=EvaluationConfig(episodes=50),
+    )
 
 
 def as_json(value: Any) -> Any:

@@ -261,7 +261,7 @@ def _object_positions(recording: Recording, world: World) -> NDArray[np.float32]
 
 def _check(index: int, recording: Recording, world: World, image_shape: tuple[int, ...] | None) -> None:
     frames = len(recording.proprio)
-    for name, size in (("proprio", world.proprio_size), ("action", world.layout.size)):
+    for name, size in (("proprio", len(world.proprio_names)), ("action", world.layout.size)):
         shape = getattr(recording, name).shape
         if shape != (frames, size) or frames == 0:
             raise DataError(f"demonstration {index}: {name} must have shape (T, {size}), got {shape}")

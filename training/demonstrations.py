@@ -6,9 +6,10 @@ How a collection is filled is in `collection`. Knows experts and files; knows no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -49,6 +50,10 @@ class CellRecipe:
     image_size: int
     wrist_cameras: bool
     seed: int
+
+    def settings(self) -> dict[str, Any]:
+        """Return every field."""
+        return asdict(self)
 
     def attempt(self, task: str, companion: str | None, seed: int, path: Path) -> int | None:
         """Run the expert on one seed; write the episode and return its length, or None where it fails."""

@@ -7,14 +7,14 @@ run goes on with the first unfinished one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import track
 
 from dygro_ros.checkout import current_commit
-from dygro_ros.errors import DataError, RunFolderError
 from dygro_ros.manifest import TrainingSpec
 from models.base_policy import BasePolicy
 from models.dygro_policy import DygroPolicy
@@ -22,22 +22,20 @@ from models.residual import ResidualPolicy
 from sim2real.cell.work_cell import WorkCell
 from sim2real.evaluate_sim import EvaluateSim
 from sim2real.evaluate_sim import run as run_evaluation
+from sim2real.evaluation_summary import BASE, POLICY
 from sim2real.export import cell_golden_inputs, export_bundle, facts_of
 from sim2real.seeds import SeedPurpose, seeds_for
 from training.checkpoint import has_state, load_state, save_state
 from training.config import TrainConfig
 from training.dataset import FrameDataset
-from training.demonstrations import collect
-from training.episode_file import EpisodeRecord, read_episode
+from training.demonstration_stage import Files, critics_see_demonstrations, read_demonstrations
 from training.episodes import Episode
-from training.formats.source import EpisodeReference
 from training.methods.off_policy import OffPolicyMethod
 from training.methods.ppo import PpoMethod
 from training.methods.sft import fine_tune
 from training.online import Method, OnlineTraining
 from training.pretrain import pretrain
-from training.recorded_demonstrations import find_episodes, read_recorded
-from training.rollouts import LocalProcesses, RolloutSpec
+from training.rollouts import LocalProcesses, RolloutEngine, RolloutSpec, to_weights
 from training.run_folder import fingerprint, fingerprint_hash
 from training.stage_one import (
     WEIGHTS_FILE,
@@ -46,56 +44,12 @@ from training.stage_one import (
     load_base_policy,
     save_base_policy,
 )
+from training.world_evaluation import Contestant, WorldEvaluation, evaluate_in_world
 
-DEMONSTRATIONS, STAGE_ONE, STAGE_TWO, FINAL, BUNDLE, BASE_BUNDLE, EVALUATION = (
-    "demonstrations", "stage_one", "stage_two", "final", "bundle", "base_bundle", "evaluation",
+STAGE_ONE, STAGE_TWO, FINAL, BUNDLE, BASE_BUNDLE, EVALUATION = (
+    "stage_one", "stage_two", "final", "bundle", "base_bundle", "evaluation",
 )  # fmt: skip
 GOLDEN_FRAMES_PER_TASK = 2
-Files = Sequence[Path | EpisodeReference]
-
-
-def check_recorded(config: TrainConfig) -> None:
-    """Check recorded demonstrations, if there are any, before a run begins.
-
-    Raises:
-        UserError: There is no such folder, or the rate makes no sense.
-        DataError: It holds no episode, one that cannot be read, or one without the simulator state that
-            losses and critics are to see.
-    """
-    if config.recorded.folder is None:
-        return
-    files = find_episodes(config.recorded.folder)
-    next(_records(config, files))  # a wrong rate, camera or layout is the same in all files
-    trains_vision = config.base_run is None or config.method == "sft"
-    readers = {
-        "--pretrain.lambda-objects 0": trains_vision and config.pretrain.lambda_objects > 0,
-        "--off-policy.learner.offline-fraction 0": _critics_see_demonstrations(config),
-    }
-    remedy = " ".join(option for option, reads in readers.items() if reads)
-    if not remedy:
-        return
-    for episode in files:
-        record = episode.read(cameras=())
-        if record.task is None or record.privileged is None:
-            raise DataError(f"{episode} holds no simulator state: do without it by {remedy}")
-
-
-def make_demonstrations(config: TrainConfig) -> Files:
-    """Return the demonstrations: recorded ones, the base run's, or ours, collecting what is missing."""
-    if config.recorded.folder is not None:
-        return find_episodes(config.recorded.folder)
-    source = config.base_run or config.run
-    if config.base_run is not None and not (config.base_run / DEMONSTRATIONS).is_dir():
-        raise RunFolderError(f"--base-run {config.base_run} holds no folder {DEMONSTRATIONS}")
-    index = collect(
-        config.demonstrations,
-        source / DEMONSTRATIONS,
-        tasks=config.tasks,
-        randomization=config.randomization,
-        seed=config.seed,
-        workers=config.workers,
-    )
-    return index.all_paths()
 
 
 def make_base_policy(config: TrainConfig, files: Files) -> BasePolicy:
@@ -110,25 +64,8 @@ def make_base_policy(config: TrainConfig, files: Files) -> BasePolicy:
     return load_base_policy(folder)
 
 
-def _critics_see_demonstrations(config: TrainConfig) -> bool:
-    return config.method in ("dygro", "residual") and config.off_policy.learner.offline_fraction > 0
-
-
-def _records(config: TrainConfig, files: Iterable[Path | EpisodeReference]) -> Iterator[EpisodeRecord]:
-    for file in files:
-        if isinstance(file, Path):
-            yield read_episode(file, cameras=config.cameras)
-        else:
-            yield read_recorded(
-                file,
-                cameras=config.cameras,
-                image_size=config.network.image_size,
-                rate_hz=config.recorded.rate_hz,
-            )
-
-
 def _load(config: TrainConfig, files: Files) -> FrameDataset:
-    return FrameDataset(_records(config, files), config.network.chunk, config.simulated_world)
+    return FrameDataset(read_demonstrations(config, files), config.network.chunk, config.simulated_world)
 
 
 def base_folder(config: TrainConfig) -> Path:
@@ -203,12 +140,12 @@ def _train_online(config: TrainConfig, base: BasePolicy, files: Files) -> tuple[
 
 
 def _offline_episodes(config: TrainConfig, base: BasePolicy, files: Files) -> Iterator[Episode]:
-    if not _critics_see_demonstrations(config):
+    if not critics_see_demonstrations(config):
         return iter(())
     world = config.simulated_world
     coefficients = build_residual(base, config.residual, world).coefficients
     shown = track(files, description="encoding demonstrations")
-    records = _records(config, shown)
+    records = read_demonstrations(config, shown)
     return encode_demonstrations(base, records, tasks=world.tasks, coefficients=coefficients)
 
 
@@ -264,3 +201,37 @@ def evaluate(config: TrainConfig, bundle: Path, base_bundle: Path) -> None:
         "--run", str(config.run),
     ]  # fmt: skip
     run_evaluation(options, arguments)
+
+
+def evaluate_policy_in_world(
+    config: TrainConfig, base: BasePolicy, policy: DygroPolicy, environment_steps: int
+) -> dict[str, Any]:
+    """Evaluate a policy that has no bundle against its base; returns what results.json holds."""
+    world = config.simulated_world
+    base_weights = to_weights(build_residual(base, config.residual, world))
+
+    def engine(folder: Path) -> Callable[[], RolloutEngine]:
+        return lambda: LocalProcesses(RolloutSpec(folder, config.residual, world), config.workers)
+
+    own_base = config.run / STAGE_TWO if policy.residual is None else base_folder(config)
+    weights = base_weights if policy.residual is None else to_weights(policy.residual)
+    evaluation = WorldEvaluation(
+        contestants=(
+            Contestant(BASE, "base", 0, engine(base_folder(config)), base_weights, executes_residual=False),
+            Contestant(
+                POLICY,
+                config.method,
+                environment_steps,
+                engine(own_base),
+                weights,
+                executes_residual=policy.residual is not None,
+            ),
+        ),
+        tasks=config.tasks,
+        known_tasks=world.tasks,
+        seeds=seeds_for(SeedPurpose.EVALUATION, config.evaluation.seed, 0, config.evaluation.episodes),
+        training_seed=config.seed,
+        commit=current_commit(),
+        identity={"world": world.name, "configuration": fingerprint_hash(config)},
+    )
+    return evaluate_in_world(evaluation, config.run / EVALUATION)

@@ -2,10 +2,12 @@
 
     python training/train_sim.py                      # the full nano run, about half an hour on two cores
     python training/train_sim.py --preset quick       # every stage in minutes
+    python training/train_sim.py --preset libero      # LIBERO's tasks (make libero first)
     python training/train_sim.py --resume             # go on after an interruption
 
 Stages: demonstrations, Stage I (information-bottleneck pretraining), Stage II (mixture of RL residuals),
-bundle, evaluation with report. See `--help` for every option.
+bundle, evaluation with report. LIBERO's policies are evaluated without a bundle, which the robot side
+could not run. See `--help` for every option.
 """
 
 from __future__ import annotations
@@ -22,15 +24,16 @@ import tyro
 from rich.console import Console
 
 from dygro_ros.errors import run_main
+from sim2real.evaluation_summary import result_table
 from training.config import PRESETS, TrainConfig, preset
+from training.demonstration_stage import check_sources, make_demonstrations
 from training.run_folder import claim
 from training.stages import (
-    check_recorded,
     evaluate,
+    evaluate_policy_in_world,
     make_base_bundle,
     make_base_policy,
     make_bundle,
-    make_demonstrations,
     make_policy,
 )
 
@@ -49,7 +52,7 @@ def parse(arguments: list[str]) -> TrainConfig:
 def train(config: TrainConfig) -> None:
     """Run all stages that are not finished yet."""
     console = Console()
-    check_recorded(config)
+    check_sources(config)
     claim(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -59,6 +62,10 @@ def train(config: TrainConfig) -> None:
     base = make_base_policy(config, files)
     console.rule(f"Stage II: {config.method}")
     policy, environment_steps = make_policy(config, base, files)
+    if config.world != "cell":
+        console.rule("evaluation")
+        console.print(result_table(evaluate_policy_in_world(config, base, policy, environment_steps)))
+        return
     console.rule("bundle")
     bundle = make_bundle(config, policy, environment_steps)
     base_bundle = make_base_bundle(config, base)

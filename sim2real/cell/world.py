@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dygro_ros.layout import ACTION_SIZE, ARM_INDICES, GRIPPER_INDICES, JOINT_LOWER, JOINT_UPPER
+from dygro_ros.layout import (
+    ARM_INDICES,
+    CONTROL_RATE_HZ,
+    GRIPPER_INDICES,
+    JOINT_LOWER,
+    JOINT_NAMES,
+    JOINT_UPPER,
+)
 from models.action_space import ActionLayout, ActionSpace
 from sim2real.cell.hand_geometry import HandGeometry
 from sim2real.cell.privileged import PRIVILEGED_SIZE, PRIVILEGED_SLICES
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.tasks import TASKS
-from sim2real.cell.work_cell import WorkCell
+from sim2real.cell.work_cell import CAMERA_NAMES, WorkCell
 
 DUAL_ARM = ActionLayout(
     lower=tuple(JOINT_LOWER.tolist()),
@@ -33,7 +40,9 @@ class CellWorld:
     name = "cell"
     tasks = TASKS
     layout = DUAL_ARM
-    proprio_size = ACTION_SIZE
+    action_names = proprio_names = JOINT_NAMES
+    cameras = CAMERA_NAMES
+    control_rate_hz = CONTROL_RATE_HZ
     privileged_size = PRIVILEGED_SIZE
     object_positions = PRIVILEGED_SLICES["object_positions"]
 

@@ -69,7 +69,8 @@ class LiberoEnvironment:
         found = self.tasks.named(task)
         if (state_index is None) == (seed is None):
             raise UserError(
-                f"a LIBERO episode begins from a fixed state or a seed, got state_index {state_index}, seed {seed}"
+                "a LIBERO episode begins from a fixed state or a seed, "
+                f"got state_index {state_index}, seed {seed}"
             )
         link, names = self._ready(found)
         self._task = None  # until the process has answered there is no episode

@@ -1,7 +1,7 @@
 """One LIBERO task behind a link (`sim2real.process_link`); run in LIBERO's interpreter.
 
-`python -m sim2real.libero.server TASK_FILE STATES_FILE IMAGE_SIZE`. One environment a process: robosuite 1.4.0
-releases the GL context of the live environment when an old one is freed.
+`python -m sim2real.libero.server TASK_FILE STATES_FILE IMAGE_SIZE`. One environment a process: robosuite
+1.4.0 releases the GL context of the live environment when an old one is freed.
 """
 
 from __future__ import annotations

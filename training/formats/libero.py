@@ -11,6 +11,9 @@ Layout (T frames), as LIBERO's `scripts/create_dataset.py` writes it:
 Pictures are stored as OpenGL draws them, the lowest row first, and are turned upright here. In LIBERO's own
 files `obs` is what was seen AFTER the action of the same row, one step late; nothing in a file tells, and
 rows are read as they stand (`training.dataset_info` says what it finds).
+
+Ours have two things more, which LIBERO's readers pass over: `data/demo_N/privileged_state` (T, P), and the
+attributes `task` and `seed` of `demo_N`.
 """
 
 from __future__ import annotations
@@ -26,20 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dygro_ros.errors import DataError
+from sim2real.libero.world import ACTION_NAMES, PROPRIO_NAMES
 from training.episode_record import EpisodeRecord, stack_views
 from training.formats.source import EpisodeSource
 from training.hdf5_fields import Hdf5Fields, open_hdf5
 
 # Our name of a camera -> LIBERO's field.
 CAMERA_FIELDS = {"agentview": "agentview_rgb", "eye_in_hand": "eye_in_hand_rgb"}
-# The hand's pose (position [m], rotation vector [rad]) and its two fingers [m]: what policies for LIBERO see.
-PROPRIO_NAMES = (
-    *(f"ee_{axis}" for axis in ("x", "y", "z", "rx", "ry", "rz")),
-    "gripper_left",
-    "gripper_right",
-)
-# OSC_POSE: steps of the hand's pose, each scaled to -1..1; gripper -1 open, 1 closed.
-ACTION_NAMES = (*(f"delta_{axis}" for axis in ("x", "y", "z", "rx", "ry", "rz")), "gripper")
 ARM_JOINTS = 7
 UPRIGHT = "opencv"
 
@@ -89,6 +85,10 @@ class LiberoSource(EpisodeSource):
                 axis=1,
             )
             upright = data.attrs.get("macros_image_convention") == UPRIGHT
+            privileged = None
+            if "privileged_state" in data[demo]:
+                privileged = fields.matrix("privileged_state", None, frames)
+            origin = data[demo].attrs
             views = [_pictures(fields, camera, frames, upright) for camera in chosen]
             return EpisodeRecord(
                 instructions=(_instruction(data, path),),
@@ -101,7 +101,9 @@ class LiberoSource(EpisodeSource):
                 action_names=ACTION_NAMES,
                 joint_states=_numbers(fields, "obs/joint_states", ARM_JOINTS, frames),
                 simulator_states=_numbers(fields, "states", None, frames),
-                task=re.sub(r"_demo$", "", path.stem),
+                privileged=privileged,
+                task=str(origin.get("task", re.sub(r"_demo$", "", path.stem))),
+                seed=int(origin["seed"]) if "seed" in origin else None,
             )
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from dygro_ros.errors import DataError, UserError
+from sim2real.libero.world import ACTION_NAMES, PROPRIO_NAMES
 from training.episode_record import EpisodeRecord, require_names
-from training.formats.libero import ACTION_NAMES, CAMERA_FIELDS, PROPRIO_NAMES
+from training.formats.libero import CAMERA_FIELDS
 
 
 class LiberoFileWriter:
@@ -78,6 +79,12 @@ class LiberoFileWriter:
         if record.simulator_states is not None:
             demo["states"] = record.simulator_states
             demo.attrs["init_state"] = record.simulator_states[0]
+        if record.privileged is not None:
+            demo["privileged_state"] = record.privileged
+        if record.task is not None:
+            demo.attrs["task"] = record.task
+        if record.seed is not None:
+            demo.attrs["seed"] = record.seed
         last = np.zeros(len(record.action), dtype=np.uint8)
         last[-1] = 1
         demo["dones"] = demo["rewards"] = last

@@ -1,0 +1,95 @@
+import json
+
+import numpy as np
+import pytest
+from stage_two_fixtures import random_episode
+
+from dygro_ros.errors import RunFolderError
+from sim2real.evaluation_summary import result_table
+from training.world_evaluation import Contestant, WorldEvaluation, evaluate_in_world
+
+TASKS = ("open", "close", "lift")
+
+
+class Engine:
+    """Solves a (task, seed) by a rule; ends where it is told to."""
+
+    def __init__(self, solves, dies_after=None):
+        self.solves, self.dies_after = solves, dies_after
+        self.requests, self.weights, self.closed = [], None, False
+
+    def collect(self, requests, weights, progress=None):
+        self.weights = weights
+        episodes = []
+        for request in requests:
+            if self.dies_after is not None and len(self.requests) == self.dies_after:
+                raise RuntimeError("killed")
+            self.requests.append(request)
+            success = self.solves(request)
+            drawn = np.random.default_rng(request.seed)
+            task = TASKS.index(request.task)
+            episodes.append(random_episode(drawn, task=task, seed=request.seed, success=success))
+            progress(episodes[-1])
+        return episodes
+
+    def close(self):
+        self.closed = True
+
+
+def evaluation(base, policy, **changes):
+    contestants = (
+        Contestant("base", "base", 0, lambda: base, {}, executes_residual=False),
+        Contestant("policy", "dygro", 500, lambda: policy, {"w": np.ones(1)}, executes_residual=True),
+    )
+    values = {
+        "contestants": contestants, "tasks": ("lift", "open"), "known_tasks": TASKS, "seeds": range(100, 110),
+        "training_seed": 3, "commit": "c0ffee", "identity": {"world": "toy"},
+    }  # fmt: skip
+    return WorldEvaluation(**{**values, **changes})
+
+
+def half(request):
+    return request.seed % 2 == 0
+
+
+def always(request):
+    return request.task == "lift" or half(request)
+
+
+def test_every_task_and_seed_is_run_by_both_and_compared(tmp_path):
+    base, policy = Engine(half), Engine(always)
+    results = evaluate_in_world(evaluation(base, policy), tmp_path)
+    for engine, mode in ((base, "base"), (policy, "mean")):
+        assert {(r.task, r.seed, r.mode) for r in engine.requests} == {
+            (task, seed, mode) for task in ("lift", "open") for seed in range(100, 110)
+        }
+        assert engine.closed
+    assert policy.weights == {"w": np.ones(1)}
+    assert results["rates"]["base"]["lift"]["successes"] == 5
+    assert results["rates"]["policy"]["lift"]["successes"] == 10
+    assert results["rates"]["policy"]["all"]["episodes"] == 20
+    assert results["paired_differences"]["lift"]["difference"] == 0.5
+    assert results["paired_differences"]["open"]["difference"] == 0.0
+    assert results["records"][2] == {
+        "method": "dygro", "training_seed": 3, "task": "lift", "successes": 10, "episodes": 10,
+        "environment_steps": 500, "commit": "c0ffee",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert result_table(results).row_count == 3
+
+
+def test_an_evaluation_that_was_killed_goes_on_where_it_was(tmp_path):
+    with pytest.raises(RuntimeError, match="killed"):
+        evaluate_in_world(evaluation(Engine(half), Engine(always, dies_after=7)), tmp_path)
+    base, policy = Engine(half), Engine(always)
+    results = evaluate_in_world(evaluation(base, policy), tmp_path)
+    assert (len(base.requests), len(policy.requests)) == (0, 13)
+    assert results["rates"]["policy"]["lift"]["successes"] == 10
+
+
+def test_episodes_of_another_evaluation_are_refused(tmp_path):
+    evaluate_in_world(evaluation(Engine(half), Engine(always)), tmp_path)
+    with pytest.raises(RunFolderError, match="holds another evaluation"):
+        evaluate_in_world(evaluation(Engine(half), Engine(always), identity={"world": "other"}), tmp_path)
+    with pytest.raises(RunFolderError, match=r"'first_seed': 101, .* 'first_seed': 100"):
+        evaluate_in_world(evaluation(Engine(half), Engine(always), seeds=range(101, 111)), tmp_path)

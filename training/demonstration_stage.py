@@ -1,0 +1,106 @@
+"""Where a run's demonstrations come from: its world's experts, the base run, or somebody's recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from dygro_ros.errors import DataError, RunFolderError
+from training.config import TrainConfig
+from training.demonstrations import collect
+from training.episode_file import read_episode
+from training.episode_record import EpisodeRecord
+from training.formats.libero import LiberoSource
+from training.formats.source import EpisodeReference
+from training.libero_demonstrations import check_libero, collect_libero
+from training.recorded_demonstrations import find_episodes, read_recorded
+
+DEMONSTRATIONS = "demonstrations"
+Files = Sequence[Path | EpisodeReference]
+
+
+def check_sources(config: TrainConfig) -> None:
+    """Check another world's installation and recorded demonstrations, if there are any, before a run begins.
+
+    Raises:
+        DependencyError: LIBERO is not installed, or a task's assets are missing.
+        UserError: There is no such folder or task, or the rate makes no sense.
+        DataError: It holds no episode, one that cannot be read, or one without the simulator state that
+            losses and critics are to see.
+    """
+    if config.world == "libero":
+        check_libero(config.libero, config.tasks, demonstrated=config.recorded.folder is None)
+    if config.recorded.folder is None:
+        return
+    files = find_episodes(config.recorded.folder)
+    next(read_demonstrations(config, files))  # a wrong rate, camera or layout is the same in all files
+    trains_vision = config.base_run is None or config.method == "sft"
+    readers = {
+        "--pretrain.lambda-objects 0": trains_vision and config.pretrain.lambda_objects > 0,
+        "--off-policy.learner.offline-fraction 0": critics_see_demonstrations(config),
+    }
+    remedy = " ".join(option for option, reads in readers.items() if reads)
+    if not remedy:
+        return
+    for episode in files:
+        record = episode.read(cameras=())
+        if record.task is None or record.privileged is None:
+            raise DataError(f"{episode} holds no simulator state: do without it by {remedy}")
+
+
+def make_demonstrations(config: TrainConfig) -> Files:
+    """Return the demonstrations: recorded ones, the base run's, or ours, collecting what is missing."""
+    if config.recorded.folder is not None:
+        return find_episodes(config.recorded.folder)
+    source = config.base_run or config.run
+    if config.base_run is not None and not (config.base_run / DEMONSTRATIONS).is_dir():
+        raise RunFolderError(f"--base-run {config.base_run} holds no folder {DEMONSTRATIONS}")
+    if config.world == "libero":
+        return collect_libero(
+            config.libero,
+            source / DEMONSTRATIONS,
+            tasks=config.tasks,
+            image_size=config.network.image_size,
+            seed=config.seed,
+            workers=config.workers,
+        ).all_paths()
+    index = collect(
+        config.demonstrations,
+        source / DEMONSTRATIONS,
+        tasks=config.tasks,
+        randomization=config.randomization,
+        seed=config.seed,
+        workers=config.workers,
+    )
+    return index.all_paths()
+
+
+def critics_see_demonstrations(config: TrainConfig) -> bool:
+    """Return whether critics learn from demonstrations, which then must hold the simulator's state."""
+    return config.method in ("dygro", "residual") and config.off_policy.learner.offline_fraction > 0
+
+
+def read_demonstrations(
+    config: TrainConfig, files: Iterable[Path | EpisodeReference]
+) -> Iterator[EpisodeRecord]:
+    """Yield the demonstrations one after the other, as the policy would have seen them."""
+    world = config.simulated_world
+    for file in files:
+        if isinstance(file, Path):
+            yield _read_own(config, file)
+        else:
+            yield read_recorded(
+                file,
+                cameras=config.cameras,
+                image_size=config.network.image_size,
+                rate_hz=config.recorded.rate_hz,
+                proprio_names=world.proprio_names,
+                action_names=world.action_names,
+                control_rate_hz=world.control_rate_hz,
+            )
+
+
+def _read_own(config: TrainConfig, file: Path) -> EpisodeRecord:
+    if config.world == "libero":
+        return LiberoSource(file, [file]).read(0, config.cameras)
+    return read_episode(file, cameras=config.cameras)
