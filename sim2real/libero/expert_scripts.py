@@ -30,7 +30,8 @@ _DOOR, _DOOR_JOINT = "microwave_1_microdoorroot", "microwave_1_microjoint"
 _ON_RAD, _OFF_RAD = 0.9, -0.15  # beyond 0.5, from where the stove is on, and 0, below which it is off
 _KNOB_HEIGHT_M, _ABOVE_M = 0.032, 0.12
 _DOOR_RADIUS_M, _DOOR_GAP_M, _DOOR_LEAD_RAD = 0.17, 0.035, 0.3
-_POT_HEIGHT_M, _LIFT_M, _PLACE_M = 0.035, 0.12, 0.098
+_POT_HANDLE_M = np.array([0.0, 0.07, 0.045])  # in the pot's axes
+_LIFT_M, _HOVER_M, _PLACE_M = 0.12, 0.06, 0.096
 
 
 def up(height: float) -> Vector:
@@ -90,26 +91,23 @@ def close_microwave(observe: Observe) -> Script:
 
 
 def place_pot(observe: Observe, pot: str) -> Script:
-    """Grasp a moka pot across its handle's direction and put it on the burner."""
-    scene = observe()
-    axes = scene.rotation(pot)
-    yaw = nearest_yaw(axes[:, 0])
-    rotation = pointing_down(yaw)
-    grasp = scene.position(pot) + up(_POT_HEIGHT_M)
-    yield from go(
-        observe, HandTarget(grasp + up(_ABOVE_M), rotation, OPEN), tolerance_m=0.01, tolerance_rad=0.05
-    )
-    grasp = observe().position(pot) + up(_POT_HEIGHT_M)
-    yield from go(
-        observe, HandTarget(grasp, rotation, OPEN, speed=0.6), tolerance_m=0.006, tolerance_rad=0.05
-    )
+    """Grasp a moka pot by its handle, which the fingers clasp crosswise, and put it on the burner.
+
+    Its body is as wide as the fingers open.
+    """
+    rotation = pointing_down(nearest_yaw(observe().rotation(pot)[:, 0]))
+
+    def handle() -> Vector:
+        return observe().position(pot) + observe().rotation(pot) @ _POT_HANDLE_M
+
+    yield from go(observe, HandTarget(handle() + up(_ABOVE_M), rotation, OPEN), tolerance_m=0.02)
+    grasp = handle()
+    yield from go(observe, HandTarget(grasp, rotation, OPEN), tolerance_m=0.008)
     yield from hold(HandTarget(grasp, rotation, CLOSE), CLOSING_STEPS)
-    lifted = grasp + up(_LIFT_M)
-    yield from go(observe, HandTarget(lifted, rotation, CLOSE), tolerance_m=0.03)
+    yield from go(observe, HandTarget(grasp + up(_LIFT_M), rotation, CLOSE), tolerance_m=0.03)
     carried = observe().position(pot) - observe().hand_position
     over = observe().position(_BURNER) + up(_PLACE_M) - carried
-    over[:2] = observe().position(_BURNER)[:2] - carried[:2]
-    yield from go(observe, HandTarget(over + up(0.06), rotation, CLOSE), tolerance_m=0.015)
+    yield from go(observe, HandTarget(over + up(_HOVER_M), rotation, CLOSE), tolerance_m=0.015)
     yield from go(observe, HandTarget(over, rotation, CLOSE, speed=0.5), tolerance_m=0.008, max_steps=30)
     yield from hold(HandTarget(over, rotation, OPEN), CLOSING_STEPS)
     yield from go(observe, HandTarget(over + up(_LIFT_M), rotation, OPEN))
