@@ -70,7 +70,7 @@ class LiberoEnvironment:
         if (state_index is None) == (seed is None):
             raise UserError(
                 "a LIBERO episode begins from a fixed state or a seed, "
-                f"got state_index {state_index}, seed {seed}"
+                f"got state_index {state_index} and seed {seed}"
             )
         link, names = self._ready(found)
         self._task = None  # until the process has answered there is no episode

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dygro_ros.errors import UserError
+from sim2real.libero.arm_control import ArmControl
 
 CONTROL_RATE_HZ = 20
 ACTION_SIZE = 7
-SETTLING_STEPS = 10  # objects of an initial state hang a little above the table; as OpenVLA and openpi wait
+SETTLING_STEPS = 10  # an initial state's objects hang a little above the table; as OpenVLA and openpi
 _SETTLING_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
-_JOINT_NOISE_RAD = (
-    0.02  # standard deviation over the arm's joints in the fixed states, and robosuite's default
-)
+_JOINT_NOISE_RAD = 0.02  # standard deviation of the arm's joints in the fixed states; robosuite's default
 _EVALUATION, _SAMPLED = 0, 1
 
 
@@ -64,10 +63,10 @@ class LiberoSimulation:
         if self._model.opt.integrator != mujoco.mjtIntegrator.mjINT_EULER:
             raise RuntimeError("mj_step1 and mj_step2 are a step of the Euler integrator alone")
         self._substeps = int(self._env.control_timestep / self._env.model_timestep)
-        self._built = {
-            name: getattr(self._model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")
-        }
+        changed = ("body_pos", "body_quat", "site_rgba")  # by robosuite and LIBERO, at a reset or later
+        self._built = {name: getattr(self._model, name).copy() for name in changed}
         self._arm = list(self._robot._ref_joint_pos_indexes)
+        self._control = ArmControl(self.sim, self._robot)
         self._name_parts()
 
     @property
@@ -84,12 +83,8 @@ class LiberoSimulation:
         model, objects = self._model, [*self._env.objects_dict, *self._env.fixtures_dict]
         roots = {self._env.obj_body_id[name] for name in objects}
         self._bodies = [i for i in range(model.nbody) if roots & set(self._ancestors(i))]
-        hinges = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
-        self._joints = [
-            i
-            for i in range(model.njnt)
-            if model.jnt_bodyid[i] in self._bodies and model.jnt_type[i] in hinges
-        ]
+        of_objects = [i for i in range(model.njnt) if model.jnt_bodyid[i] in self._bodies]
+        self._joints = [i for i in of_objects if model.jnt_type[i] != mujoco.mjtJoint.mjJNT_FREE]
         self._regions = [model.site(name).id for name in self._env.object_sites_dict]
         self._hand = model.body(self._robot.robot_model.eef_name).id
 
@@ -157,9 +152,7 @@ class LiberoSimulation:
             except self._cannot_place:
                 continue
             break
-        # Kept over a reset by robosuite: the gripper would begin where the last episode left it.
-        self._robot.gripper.current_action = np.zeros(self._robot.gripper.dof)
-        self._robot.controller.sim = _SteppedSim(self.sim)
+        self._control.begin()
 
     def step(self, action: NDArray[np.floating]) -> dict[str, Any]:
         """Advance one control step of 50 ms and return the observation.
@@ -173,7 +166,7 @@ class LiberoSimulation:
             raise UserError(f"a LIBERO action must be {ACTION_SIZE} finite numbers, got {action}")
         for index in range(self._substeps):
             mujoco.mj_step1(self._model, self._data)
-            self._robot.control(action, policy_step=index == 0)
+            self._control.apply(action, first=index == 0)
             mujoco.mj_step2(self._model, self._data)
         observation = self.observe()
         self._env._post_process()
@@ -187,22 +180,11 @@ class LiberoSimulation:
         """
         data = self._data
         fingers = data.qpos[self._robot._ref_gripper_joint_pos_indexes]
+        between_fingertips = data.site_xpos[self._robot.eef_site_id]
         return {
             "success": bool(self._env._check_success()),
-            "hand": np.concatenate(
-                [data.site_xpos[self._robot.eef_site_id], data.xquat[self._hand], fingers]
-            ),
+            "hand": np.concatenate([between_fingertips, data.xquat[self._hand], fingers]),
             "bodies": np.concatenate([data.xpos[self._bodies], data.xquat[self._bodies]], axis=1),
             "joints": data.qpos[self._model.jnt_qposadr[self._joints]],
             "regions": data.site_xpos[self._regions],
         }
-
-
-class _SteppedSim:
-    """The simulation as the controller sees it: already computed for this moment by mj_step1."""
-
-    def __init__(self, sim: Any) -> None:
-        self.model, self.data = sim.model, sim.data
-
-    def forward(self) -> None:
-        """Nothing is left to compute."""
