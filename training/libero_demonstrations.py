@@ -29,7 +29,7 @@ class LiberoConfig:
 
     folder: Path | None = None
     """Installation (make libero); unset: environments/libero, or what DYGRO_LIBERO names."""
-    episodes: int = 50
+    episodes: int = 20
     """Demonstrations for each task, from drawn initial states."""
     noise: float = 0.3
     """Actions are disturbed by up to this part of their range, drawn for each episode in 0..this; the labels
