@@ -26,6 +26,8 @@ from dygro_ros.errors import DependencyError
 if TYPE_CHECKING:
     from nodes_fixtures import Onlooker
 
+    from sim2real.libero.environment import LiberoEnvironment
+
 # Machines that run tests are shared: a slow example is no failure.
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
@@ -95,3 +97,17 @@ def onlooker(own_domain: None) -> Iterator["Onlooker"]:
     node = Onlooker()
     yield node
     node.destroy_node()
+
+
+@pytest.fixture(scope="session")
+def libero() -> Iterator["LiberoEnvironment"]:
+    """LIBERO, where it is installed; its processes serve all tests."""
+    from sim2real.libero.environment import LiberoEnvironment
+    from sim2real.libero.installation import Installation, default_folder, installed, mending_command
+
+    if not Installation(default_folder()).python.exists():
+        pytest.skip(
+            f"LIBERO is not installed in {default_folder()}; run: {mending_command(default_folder())}"
+        )
+    with LiberoEnvironment(installed(), max_processes=2) as environment:
+        yield environment

@@ -1,0 +1,99 @@
+"""Demonstrations and a whole run in LIBERO, in miniature, where it is installed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dygro_ros.errors import DependencyError, UserError
+from sim2real.libero.environment import LiberoEnvironment
+from sim2real.libero.world import ACTION_NAMES, PROPRIO_NAMES
+from sim2real.seeds import SeedPurpose, purpose_of
+from training.formats.libero import LiberoSource
+from training.libero_demonstrations import LiberoConfig, LiberoRecipe, check_libero
+
+ROOT = Path(__file__).resolve().parents[1]
+TASK = "KITCHEN_SCENE6_close_the_microwave"
+MINIATURE = (
+    "--preset", "libero", "--tasks", TASK, "--libero.episodes", "1", "--workers", "1",
+    "--network.image-size", "32", "--network.width", "32", "--network.layers", "1",
+    "--network.keypoints", "4",
+    "--pretrain.steps", "4", "--pretrain.batch-size", "16", "--pretrain.head-refinement.steps", "3",
+    "--online.environment-steps", "300", "--online.warmup-episodes", "1", "--online.episodes", "1",
+    "--off-policy.warmup-critic-updates", "2", "--off-policy.warmup-actor-updates", "2",
+    "--off-policy.learner.batch", "16", "--evaluation.episodes", "1",
+)  # fmt: skip
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "training" / "train_sim.py"), *arguments],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={**os.environ, "COLUMNS": "200"},
+        timeout=280,
+    )
+
+
+def test_a_demonstration_is_a_file_of_libero_with_what_critics_see(
+    libero: LiberoEnvironment, tmp_path: Path
+) -> None:
+    path = tmp_path / "episode0.hdf5"
+    steps = LiberoRecipe(None, noise=0.2, image_size=32, seed=0).attempt(TASK, None, 1_000_000_000, path)
+    (record,) = LiberoSource(path, [path]).episodes()
+    assert steps == len(record.action) > 20
+    assert (record.task, record.seed) == (TASK, 1_000_000_000)
+    assert record.instructions == ("close the microwave",)
+    assert (record.proprio_names, record.action_names) == (PROPRIO_NAMES, ACTION_NAMES)
+    assert record.images.shape == (steps, 2, 32, 32, 3) and record.images.std() > 10
+    assert record.privileged is not None and np.isfinite(record.privileged).all()
+    # The first picture is what a fresh episode of this seed shows, right side up.
+    libero.reset(TASK, seed=1_000_000_000)
+    assert np.array_equal(record.proprio[0], libero.proprio())
+
+
+def test_a_whole_run_in_libero_ends_with_both_policies_evaluated_on_fixed_states(
+    libero: LiberoEnvironment, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    done = command("--run", str(run), *MINIATURE)
+    assert done.returncode == 0, done.stderr[-3000:]
+    index = json.loads((run / "demonstrations" / "index.json").read_text())
+    assert {purpose_of(seed) for seed in index["streams"][0]["seeds"]} == {SeedPurpose.DEMONSTRATIONS}
+    results = json.loads((run / "evaluation" / "results.json").read_text())
+    assert [(e["role"], e["task"], e["seed"]) for e in results["episodes"]] == [
+        ("base", TASK, 100_000), ("policy", TASK, 100_000),
+    ]  # fmt: skip
+    assert not (run / "bundle").exists()
+    again = command("--run", str(run), *MINIATURE, "--resume")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert json.loads((run / "evaluation" / "results.json").read_text()) == results
+
+
+def test_tasks_are_checked_before_anything_is_made(libero: LiberoEnvironment) -> None:
+    with pytest.raises(DependencyError, match="needs assets that are not in"):
+        check_libero(
+            LiberoConfig(), ["pick_up_the_black_bowl_on_the_stove_and_place_it_on_the_plate"],
+            demonstrated=False,
+        )  # fmt: skip
+    with pytest.raises(UserError, match="unknown LIBERO task 'KITCHEN_SCENE6_close_the_microwav'"):
+        check_libero(LiberoConfig(), ["KITCHEN_SCENE6_close_the_microwav"], demonstrated=True)
+    with pytest.raises(UserError, match="unknown LIBERO task with an expert"):
+        check_libero(LiberoConfig(), ["KITCHEN_SCENE3_put_the_frying_pan_on_the_stove"], demonstrated=True)
+    with pytest.raises(UserError, match=r"--libero.noise in 0\.\.1"):
+        check_libero(LiberoConfig(noise=2.0), [TASK], demonstrated=True)
+
+
+def test_without_libero_the_command_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYGRO_LIBERO", str(tmp_path / "none"))
+    done = command("--run", str(tmp_path / "run"), *MINIATURE)
+    assert done.returncode == 2
+    assert "python -m sim2real.libero.installation" in done.stderr
+    assert not (tmp_path / "run").exists()
