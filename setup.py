@@ -50,6 +50,7 @@ TRAIN = [
     "onnx>=1.19",
     "onnxscript>=0.7,<0.8",
     "pillow>=10.1",
+    "pyarrow>=15",
     "rich>=13.7",
     "safetensors>=0.4.3",
     "tensorboard>=2.16",

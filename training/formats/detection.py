@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 
 from dygro_ros.errors import DataError, UserError
+from training.formats.lerobot import LeRobotSource
 from training.formats.libero import LiberoSource
 from training.formats.robotwin import RobotwinSource
 from training.formats.source import EpisodeSource
@@ -28,8 +29,12 @@ def open_dataset(path: Path) -> EpisodeSource:
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; {EXPECTED}")
+    if path.is_file() and path.suffix not in HDF5_SUFFIXES:
+        raise DataError(f"{path}: is not an HDF5 file by its name; {EXPECTED}")
     if path.is_file():
         files = [path]
+    elif any((path / part).exists() for part in ("meta", "data/chunk-000")):
+        return LeRobotSource(path)
     else:
         files = sorted(file for suffix in HDF5_SUFFIXES for file in path.glob(f"**/*{suffix}"))
     if not files:

@@ -1,0 +1,188 @@
+"""What a LeRobotDataset says of itself: `meta/info.json`, its tasks and its episodes, read and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dygro_ros.errors import DataError
+from training.formats.lerobot_layout import (
+    ACTION,
+    DATA_PATH,
+    EPISODES,
+    INFO,
+    MAJOR,
+    STATE,
+    TASKS,
+    VERSION,
+    column_names,
+    is_depth,
+)
+
+CONVERTER = "python -m lerobot.scripts.convert_dataset_v21_to_v30 --repo-id=<name> --root=<folder>"
+
+
+class LeRobotMetadata:
+    """The parsed `meta/` of a dataset.
+
+    Args:
+        root: The dataset's folder.
+
+    Attributes:
+        features: Description of each feature by its key.
+        rate_hz: Frames a second.
+        episodes: One row for each episode, in order.
+        data_path: Template of the data files' paths.
+        video_path: Template of the videos' paths, None where there are none.
+
+    Raises:
+        DataError: A file is missing, damaged or of another version.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        info = self._read_info()
+        self.features: dict[str, dict[str, Any]] = info["features"]
+        self.rate_hz = float(info["fps"])
+        self.data_path: str = info.get("data_path") or DATA_PATH
+        self.video_path: str | None = info.get("video_path")
+        self._tasks = self._read_tasks()
+        self.episodes = self._read_episodes()
+        if len(self.episodes) != int(info["total_episodes"]):
+            raise DataError(
+                f"{root / EPISODES}: must hold the {info['total_episodes']} episodes that {INFO} counts, "
+                f"found {len(self.episodes)}"
+            )
+
+    def _read_info(self) -> dict[str, Any]:
+        path = self.root / INFO
+        try:
+            info = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise DataError(f"{path}: no such file, the dataset's description is missing") from error
+        except ValueError as error:
+            raise DataError(f"{path}: cannot be read as JSON ({error})") from error
+        version = info.get("codebase_version") if isinstance(info, dict) else None
+        if not isinstance(version, str) or not version.startswith(MAJOR):
+            old = isinstance(version, str) and version.startswith("v2")
+            remedy = f": convert it with LeRobot's own converter, {CONVERTER}" if old else ""
+            raise DataError(f"{path}: codebase_version must be {VERSION}, found {version}{remedy}")
+        for key in ("fps", "features", "total_episodes"):
+            if key not in info:
+                raise DataError(f"{path}: {key} is missing")
+        if not isinstance(info["fps"], (int, float)) or not info["fps"] > 0:
+            raise DataError(f"{path}: fps must be a number above 0, found {info['fps']!r}")
+        for key in (STATE, ACTION):
+            feature = info["features"].get(key)
+            if feature is None:
+                found = ", ".join(sorted(info["features"])) or "none"
+                raise DataError(f"{path}: features must hold {STATE} and {ACTION}, found {found}")
+            if len(feature.get("shape", ())) != 1:
+                raise DataError(f"{path}: shape of {key} must be one number, found {feature.get('shape')}")
+        return info
+
+    def _read_tasks(self) -> dict[int, str]:
+        path = self.root / TASKS
+        table = read_table(path)
+        text = next((name for name in ("task", "__index_level_0__") if name in table.column_names), None)
+        if text is None or "task_index" not in table.column_names:
+            raise DataError(f"{path}: must hold task_index and task, found {', '.join(table.column_names)}")
+        return dict(zip(table["task_index"].to_pylist(), table[text].to_pylist(), strict=True))
+
+    def _read_episodes(self) -> list[dict[str, Any]]:
+        files = sorted((self.root / EPISODES).glob("*/*.parquet"))
+        if not files:
+            raise DataError(f"{self.root / EPISODES}: holds no table (chunk-000/file-000.parquet)")
+        rows: list[dict[str, Any]] = []
+        for path in files:
+            table = read_table(path)
+            kept = [name for name in table.column_names if not name.startswith("stats/")]
+            rows += table.select(kept).to_pylist()
+        for row, episode in enumerate(rows):
+            if episode.get("episode_index") != row or not episode.get("length"):
+                raise DataError(
+                    f"{self.root / EPISODES}: row {row} must be episode {row} with its length, "
+                    f"found episode {episode.get('episode_index')} of length {episode.get('length')}"
+                )
+        return rows
+
+    @property
+    def camera_keys(self) -> list[str]:
+        """Keys of the features that are colour pictures."""
+        return [
+            key
+            for key, feature in self.features.items()
+            if feature["dtype"] in ("image", "video") and not is_depth(feature)
+        ]
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """Return the names of a vector feature's columns."""
+        return column_names(self.features[key], key.removeprefix("observation."))
+
+    def task(self, index: int) -> str:
+        """Return the text of a task.
+
+        Raises:
+            DataError: There is no such task.
+        """
+        if index not in self._tasks:
+            raise DataError(f"{self.root / TASKS}: task {index} is missing")
+        return self._tasks[index]
+
+    def value(self, index: int, column: str) -> Any:
+        """Return a column of an episode's row.
+
+        Raises:
+            DataError: It is missing.
+        """
+        value = self.episodes[index].get(column)
+        if value is None:
+            raise DataError(f"{self.root / EPISODES}: {column} of episode {index} is missing")
+        return value
+
+    def path(self, index: int, template: str | None, group: str, **names: str) -> str:
+        """Return the path of the file that holds a part of an episode, relative to the dataset.
+
+        Args:
+            index: The episode.
+            template: `data_path` or `video_path`.
+            group: Under which the table of episodes has its chunk and file, such as "data".
+            names: What else the template wants.
+
+        Raises:
+            DataError: There is no template, or the episode's row lacks chunk or file.
+        """
+        if template is None:
+            raise DataError(f"{self.root / INFO}: video_path is missing, and a feature is a video")
+        chunk, file = (int(self.value(index, f"{group}/{part}_index")) for part in ("chunk", "file"))
+        return template.format(chunk_index=chunk, file_index=file, **names)
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None, episode: int | None = None) -> pa.Table:
+    """Return a Parquet file's table.
+
+    Args:
+        path: The file.
+        columns: Columns to read; None for all.
+        episode: Read only rows of this `episode_index`.
+
+    Raises:
+        DataError: The file is missing, truncated or damaged, or lacks a column.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            found = file.schema_arrow.names
+        for column in columns or ():
+            if column not in found:
+                raise DataError(f"{path}: column {column} is missing, found {', '.join(found)}")
+        rows = None if episode is None else [("episode_index", "=", episode)]
+        return pq.read_table(path, columns=None if columns is None else list(columns), filters=rows)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a whole Parquet file, it is truncated or damaged ({error})") from error
