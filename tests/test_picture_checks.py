@@ -41,9 +41,16 @@ def test_clean_pictures_raise_no_suspicion() -> None:
 def test_exchanged_colours_are_told_by_a_reference() -> None:
     (finding,) = look(swapped(wooden(0)), like=wooden(1))
     assert finding.kind == "colour order" and not finding.sure
-    assert finding.text.startswith("head_camera: with red and blue exchanged it is like the reference (dist")
+    assert finding.text.startswith("head_camera: with red and blue exchanged it is like the reference (")
     # A blue scene is no fault where the reference is blue as well.
     assert look(swapped(wooden(0)), like=swapped(wooden(1))) == []
+
+
+def test_a_reference_of_another_place_says_nothing() -> None:
+    green = replace(wooden(), images=np.full_like(wooden().images, (20, 200, 20)))
+    assert look(wooden(), like=green) == []
+    (finding,) = look(swapped(wooden()), like=green)
+    assert "A guess" in finding.text
 
 
 def test_without_a_reference_it_is_called_a_guess() -> None:
