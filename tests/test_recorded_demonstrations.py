@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_fixtures import libero_like
+from dataset_fixtures import dual_arm, libero_like
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dygro_ros.errors import DataError, UserError
 from training.episode_file import write_episode
 from training.episode_record import EpisodeRecord
+from training.formats.lerobot_writer import LeRobotWriter
 from training.formats.libero import ACTION_NAMES, PROPRIO_NAMES
 from training.formats.libero_writer import LiberoFileWriter
 from training.formats.source import EpisodeReference
@@ -119,8 +120,9 @@ def test_data_of_another_robot_are_refused_unless_they_are_wanted(tmp_path: Path
     with LiberoFileWriter(file) as writer:
         writer.add(libero_like())
     cameras = ("agentview",)
-    with pytest.raises(DataError, match=r"demo_0: proprio is another robot's: expected left_joint1, .*ee_x"):
-        read_recorded(first(file), cameras=cameras, image_size=16, rate_hz=None)
+    for wanted in (cameras, HEAD):
+        with pytest.raises(DataError, match=r"demo_0: proprio is another robot's: expected left_j.*ee_x"):
+            read_recorded(first(file), cameras=wanted, image_size=16, rate_hz=None)
     record = read_recorded(
         first(file),
         cameras=cameras,
@@ -138,3 +140,17 @@ def test_steps_are_not_brought_to_another_rate() -> None:
     assert at_rate(libero_like(), 20).rate_hz == 20
     with pytest.raises(DataError, match="are steps and cannot be brought from 20 Hz to 25 Hz"):
         at_rate(libero_like(), 25)
+
+
+def test_a_lerobot_dataset_of_ours_keeps_its_simulator_state(tmp_path: Path) -> None:
+    with LeRobotWriter(tmp_path / "set") as writer:
+        writer.add(dual_arm())
+    (episode,) = find_episodes(tmp_path / "set")
+    record = read_recorded(episode, cameras=HEAD, image_size=16, rate_hz=None)
+    assert record.images.shape == (60, 1, 16, 16, 3) and record.task == "place_empty_cup"
+    np.testing.assert_array_equal(record.privileged, dual_arm().privileged)
+    turned = replace(dual_arm(), action_names=dual_arm().action_names[::-1])
+    with LeRobotWriter(tmp_path / "turned") as writer:
+        writer.add(turned)
+    with pytest.raises(DataError, match=r"turned: episode 0: action must be in the order left_joint1, "):
+        read_recorded(first(tmp_path / "turned"), cameras=HEAD, image_size=16, rate_hz=None)

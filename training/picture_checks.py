@@ -17,7 +17,7 @@ from training.episode_record import EpisodeRecord
 
 BINS = 32
 # Mean difference of blue and red, of 255, that is called a cast.
-CAST = 20.0
+CAST = 12.0
 # Of the distance that the stored order leaves to the reference, exchanging must leave less than this.
 CLEARLY_CLOSER = 0.7
 # Farther than this [of 255] the reference shows another place and says nothing.

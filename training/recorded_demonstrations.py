@@ -76,6 +76,8 @@ def read_recorded(
     """
     if rate_hz is not None and not rate_hz > 0:
         raise UserError(f"--recorded.rate-hz must be above 0, got {rate_hz:g}")
+    if not set(cameras) <= set(episode.source.cameras):  # another robot's cameras: say first whose it is
+        require_names(str(episode), episode.read(()), proprio_names, action_names)
     record = episode.read(cameras)
     require_names(str(episode), record, proprio_names, action_names)
     if rate_hz is not None:
