@@ -29,7 +29,8 @@ def test_clean_data_raise_no_suspicion() -> None:
     assert check_actions(clean()) == []
     assert check_actions([libero_motion(0)]) == []
     assert check_actions([dual_arm(0, 4)]) == []
-    assert check_actions([libero_like()]) == []
+    for seed in range(12):  # chance makes some delay the best: it must not be believed
+        assert check_actions([libero_like(seed, 100)]) == []
 
 
 def test_two_columns_of_action_that_are_exchanged_are_named() -> None:
@@ -68,6 +69,7 @@ def test_another_zero_of_a_joint_is_found_and_noise_is_not() -> None:
     assert [finding.kind for finding in found] == ["offset"]
     assert found[0].text.startswith("action right_joint3 lies +0.4 beside what is measured")
     assert check_actions(shifted(0.05, 0.01)) == []
+    assert check_actions(shifted(0.4, 1.0)) == []
 
 
 def test_steps_that_stand_beside_their_outcome_are_found() -> None:
