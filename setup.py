@@ -101,7 +101,10 @@ setup(
     packages=find_packages(
         include=[p for name in (NAME, "models", "sim2real", "training") for p in (name, f"{name}.*")]
     ),
-    package_data={NAME: ["py.typed", "evaluation/page/static/*"]},
+    package_data={
+        NAME: ["py.typed", "evaluation/page/static/*"],
+        "sim2real.robotwin.policy_folder": ["*.yml", "*.sh"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

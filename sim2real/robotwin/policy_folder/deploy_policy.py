@@ -1,0 +1,16 @@
+"""RoboTwin imports this under its own name, by way of a link: so it has to find our packages first."""
+
+import sys
+from pathlib import Path
+
+_OURS = str(Path(__file__).resolve().parents[3])
+# First, so that no other copy of ours that may be installed there stands in for the one that is linked.
+sys.path.insert(0, _OURS)
+
+from sim2real.robotwin.versions import POLICY, POLICY_REMEDY, require  # noqa: E402
+
+require(POLICY, POLICY_REMEDY)
+
+from sim2real.robotwin.classic import encode_obs, eval, get_model, reset_model  # noqa: E402
+
+__all__ = ["encode_obs", "eval", "get_model", "reset_model"]

@@ -1,0 +1,96 @@
+"""The base of all tasks. Seeds that end in 3 are unstable, in 5 cannot be planned, in 7 break the expert."""
+
+import os
+
+import numpy as np
+import yaml
+
+from ._GLOBAL_CONFIGS import CONFIGS_PATH
+from ._robot import Robot
+from .utils.create_actor import UnStableError
+
+LAG = 0.9  # share of the way to its targets that a joint goes in one action
+
+
+class Base_Task:
+    def _init_task_env_(self, seed=0, now_ep_num=0, is_test=False, **args):
+        print("setting the scene")  # RoboTwin talks on standard output
+        np.random.seed(seed)
+        self.seed, self.task_name, self.data_type = seed, args["task_name"], args["data_type"]
+        self.camera, self.render_freq = args["camera"], args["render_freq"]
+        self.plan_success, self.eval_success, self.take_action_cnt = True, False, 0
+        self.eval_video_path = args.get("eval_video_save_dir")
+        self.instruction, self.step_lim, self.pictures_taken = None, None, 0
+        self.robot = Robot(args["left_embodiment_config"], args["right_embodiment_config"])
+        for side in ("left", "right"):
+            self.robot.drive(side, [0.0] * len(getattr(self.robot, f"{side}_arm_joints")), 1.0)
+        self.robot.settle(1.0)
+        self.goal = np.random.uniform(0.1, 0.2)
+        if seed % 10 == 3:
+            raise UnStableError(f"Objects is unstable in seed({seed})")
+        if args.get("eval_mode"):
+            with open(os.path.join(CONFIGS_PATH, "_eval_step_limit.yml")) as file:
+                self.step_lim = yaml.safe_load(file)[self.task_name]
+        self.info = {"info": {}}
+
+    def play_once(self):
+        if self.seed % 10 == 7:
+            raise IndexError("no grasp pose left")
+        if self.seed % 10 == 5:
+            self.plan_success = False
+            return self.info
+        self.robot.drive("left", [0.0, self.goal, *[0.0] * 4], 0.0)
+        self.robot.settle(1.0)
+        self.info["info"] = {"{A}": "020_hammer/base0", "{a}": "left"}
+        return self.info
+
+    def check_success(self):
+        return np.bool_(self.robot.left_arm_joints[1].position >= self.goal - 1e-3)
+
+    def set_instruction(self, instruction=None):
+        self.instruction = instruction
+
+    def get_instruction(self, instruction=None):
+        return self.instruction
+
+    def take_action(self, action, action_type="qpos"):
+        if self.take_action_cnt == self.step_lim or self.eval_success:
+            return
+        assert action_type == "qpos" and np.shape(action) == (14,)
+        self.take_action_cnt += 1
+        print(f"step: {self.take_action_cnt} / {self.step_lim}", end="\r")
+        self.robot.drive("left", action[:6], action[6])
+        self.robot.drive("right", action[7:13], action[13])
+        self.robot.settle(LAG)
+        self.eval_success = bool(self.check_success())
+
+    def get_obs(self):
+        self.pictures_taken += 1
+        names = [name for name in ("head_camera", "front_camera") if self.camera["collect_head_camera"]]
+        if self.camera["collect_wrist_camera"]:
+            names += ["left_camera", "right_camera"]
+        found = {"observation": {}, "pointcloud": [], "joint_action": {}, "endpose": {}}
+        for index, name in enumerate(names):
+            found["observation"][name] = {"intrinsic_cv": np.eye(3)}
+            if self.data_type.get("rgb", False):
+                found["observation"][name]["rgb"] = self._picture(index)
+        if self.data_type.get("qpos", False):
+            left, right = self.robot.get_left_arm_jointState(), self.robot.get_right_arm_jointState()
+            found["joint_action"] = {
+                "left_arm": left[:-1],
+                "left_gripper": left[-1],
+                "right_arm": right[:-1],
+                "right_gripper": right[-1],
+                "vector": np.array(left + right),
+            }
+        return found
+
+    def _picture(self, index):
+        """Blue strips at both sides, which a square policy never sees; orange between them."""
+        picture = np.zeros((240, 320, 3), np.uint8)
+        picture[..., 2] = 255
+        picture[:, 40:280] = (200, 100, 10 + 20 * index)
+        return picture
+
+    def close_env(self, clear_cache=False):
+        self.closed = True

@@ -1,0 +1,6 @@
+from ._base_task import Base_Task
+
+
+class beat_block_hammer(Base_Task):
+    def setup_demo(self, **args):
+        self._init_task_env_(**args)
