@@ -57,11 +57,16 @@ TRAIN = [
     "tyro>=1.0,<2",
 ]
 
+# The websocket server for RoboTwin 2.0's evaluation.
+ROBOTWIN = ["msgpack>=1.0.8", "scipy>=1.11", "tyro>=1.0,<2", "websockets>=13"]
+
 # What formats and type-checks is held to one minor version: another one judges the same code differently.
 TEST = [
     *ROS,
     *REALSENSE,
     *MCAP,
+    *ROBOTWIN,
+    "msgpack-numpy>=0.4.8",
     "types-PyYAML",
     "pytest>=8.2",
     "pytest-timeout>=2.3",
@@ -116,6 +121,7 @@ setup(
         "ros": ROS,
         "realsense": REALSENSE,
         "mcap": MCAP,
+        "robotwin": ROBOTWIN,
         "train": TRAIN,
         "test": TEST,
     },

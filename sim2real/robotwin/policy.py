@@ -55,7 +55,7 @@ class RobotwinPolicy:
         if output not in ("chunk", "base_chunk"):
             raise unknown_name("output", output, ("chunk", "base_chunk"))
         read = read_bundle(bundle)
-        self.manifest = read.manifest
+        self.manifest, self.fingerprint = read.manifest, read.fingerprint
         for camera in self.manifest.cameras:
             if camera.name not in CAMERAS:
                 raise BundleError(
