@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from sim2real.robotwin.installation import Installation
+from sim2real.robotwin.versions import SIMULATOR
+
 STAND_IN = Path(__file__).resolve().parent / "robotwin_stand_in"
 SEED = 100_000
 
@@ -75,3 +78,17 @@ def client_observation(instruction: str = "hit the block") -> dict[str, Any]:
         },
         "additional_info": {"frequency": 30},
     }
+
+
+def make_installation(folder: Path, **versions: str) -> Installation:
+    """Return the stand-in as an installed RoboTwin, whose interpreter seems to have these versions."""
+    packages = folder / "packages"
+    for name, version in {**SIMULATOR, "nvidia-curobo": "0.7.8", **versions}.items():
+        described = packages / f"{name.replace('-', '_')}-{version}.dist-info" / "METADATA"
+        described.parent.mkdir(parents=True)
+        described.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    python = folder / "python"
+    command = f'PYTHONPATH="$PYTHONPATH:{packages}" PYTHONDONTWRITEBYTECODE=1 exec "{sys.executable}" "$@"'
+    python.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
+    python.chmod(0o755)
+    return Installation(STAND_IN, python)

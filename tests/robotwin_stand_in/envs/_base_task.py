@@ -6,7 +6,7 @@ import numpy as np
 import yaml
 
 from ._GLOBAL_CONFIGS import CONFIGS_PATH
-from ._robot import Robot
+from ._robot import Actor, Robot, Scene
 from .utils.create_actor import UnStableError
 
 LAG = 0.9  # share of the way to its targets that a joint goes in one action
@@ -26,6 +26,13 @@ class Base_Task:
             self.robot.drive(side, [0.0] * len(getattr(self.robot, f"{side}_arm_joints")), 1.0)
         self.robot.settle(1.0)
         self.goal = np.random.uniform(0.1, 0.2)
+        scenery = [Actor(name, (0, 0, 0)) for name in ("ground", "wall", "table", "")]
+        objects = [Actor("020_hammer", (0, -0.06, 0.78)), Actor("box", (self.goal, 0.05, 0.76))]
+        clutter = [Actor("cup", (0.4, 0.2, 0.8))]
+        entities = [self.robot.left_entity, self.robot.right_entity]
+        self.scene = Scene(
+            scenery + self._chosen(objects) + clutter, [*entities, Actor("pot", (0, 0.1, 0.75))]
+        )
         if seed % 10 == 3:
             raise UnStableError(f"Objects is unstable in seed({seed})")
         if args.get("eval_mode"):
@@ -33,13 +40,16 @@ class Base_Task:
                 self.step_lim = yaml.safe_load(file)[self.task_name]
         self.info = {"info": {}}
 
+    def _chosen(self, objects):
+        return objects
+
     def play_once(self):
         if self.seed % 10 == 7:
             raise IndexError("no grasp pose left")
         if self.seed % 10 == 5:
             self.plan_success = False
             return self.info
-        self.robot.drive("left", [0.0, self.goal, *[0.0] * 4], 0.0)
+        self.robot.drive("left", [0.0, self.goal, *[0.0] * (len(self.robot.left_arm_joints) - 2)], 0.0)
         self.robot.settle(1.0)
         self.info["info"] = {"{A}": "020_hammer/base0", "{a}": "left"}
         return self.info

@@ -29,6 +29,35 @@ class Articulation:
         return np.array([joint.position for joint in self._joints], np.float32)
 
 
+class Pose:
+    def __init__(self, p):
+        self.p, self.q = np.array(p, np.float32), np.array([1, 0, 0, 0], np.float32)
+
+
+class Actor:
+    def __init__(self, name, p):
+        self._name, self._pose = name, Pose(p)
+
+    def get_name(self):
+        return self._name
+
+    def get_pose(self):
+        return self._pose
+
+    get_root_pose = get_pose
+
+
+class Scene:
+    def __init__(self, actors, articulations):
+        self._actors, self._articulations = actors, articulations
+
+    def get_all_actors(self):
+        return list(self._actors)
+
+    def get_all_articulations(self):
+        return list(self._articulations)
+
+
 class Robot:
     def __init__(self, left, right):
         sides = {}
@@ -62,6 +91,12 @@ class Robot:
             *(j.get_drive_target()[0].astype(float) for j in self.right_arm_joints),
             self.right_gripper_val,
         ]
+
+    def get_left_tcp_pose(self):
+        return [-0.3, -0.2, 0.9, 1.0, 0.0, 0.0, 0.0]
+
+    def get_right_tcp_pose(self):
+        return [0.3, -0.2, 0.9, 1.0, 0.0, 0.0, 0.0]
 
     def drive(self, side, joints, gripper):
         for joint, value in zip(getattr(self, f"{side}_arm_joints"), joints, strict=True):
