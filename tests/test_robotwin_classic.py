@@ -74,6 +74,9 @@ def test_joints_of_one_articulation_with_both_arms_are_told_apart() -> None:
         np.testing.assert_allclose(measured_joints(env.robot)[7:13], 0.9 * joints()[7:13], atol=1e-6)
         lower, upper = joint_ranges(env.robot)
         assert (lower[2], upper[2], lower[9], upper[12], upper[13]) == pytest.approx((0, 3.14, 0, 3.14, 1))
+        env.robot.right_arm_joints[5]._limits = np.array([[-np.inf, np.inf]])
+        lower, upper = joint_ranges(env.robot)
+        assert (lower[12], upper[12]) == pytest.approx((-2 * np.pi, 2 * np.pi))
 
 
 def test_another_robot_is_refused_at_the_first_look_of_each_episode(bundle: Path) -> None:

@@ -57,12 +57,25 @@ def test_a_camera_that_robotwin_does_not_have_is_refused(tmp_path: Path) -> None
 def test_another_robots_joints_are_refused_by_name(bundle: Path) -> None:
     policy = RobotwinPolicy(bundle)
     lower, upper = JOINT_LOWER.astype(np.float64), JOINT_UPPER.astype(np.float64)
-    policy.require_arms(lower, upper + 0.1, "the robot")  # another edition of the same arm
+    other_edition = np.where(np.arange(14) % 7 == 5, 3.14, upper)  # a Piper's sixth joint in an older model
+    policy.require_arms(lower + 0.1, other_edition, "the robot")
+    with pytest.raises(BundleError, match=r"left_joint1 .* in -10 \.\. 10"):
+        policy.require_arms(np.full(14, -10.0), np.full(14, 10.0), "the robot")
+    with pytest.raises(BundleError, match=r"left_joint1 .* in -2\.618 \.\. 2:"):
+        policy.require_arms(lower, np.minimum(upper, 2.0), "the robot")
     lower[2], upper[2] = 0.0, 3.14
     with pytest.raises(
         BundleError, match=r"left_joint3 .* -2\.967 \.\. 0, .* of the robot in 0 \.\. 3\.14.*piper"
     ):
         policy.require_arms(lower, upper, "the robot")
+
+
+def test_joints_where_the_policys_robot_cannot_be_are_refused_by_name(bundle: Path) -> None:
+    observation = client_observation()
+    observation["state"]["right_arm_joint_state"] = np.array([0, 0.5, 1.2, 0, 0, 0], np.float32)
+    wrong = r"right_joint3 of the policy moves in -2\.967 \.\. 0, but RoboTwin's is at 1\.2: .*piper"
+    with pytest.raises(BundleError, match=wrong):
+        RobotwinPolicy(bundle).actions(from_policy_client(observation, HEAD))
 
 
 def test_a_long_instruction_is_cut_after_a_whole_word_and_told_once(

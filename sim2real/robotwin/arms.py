@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from dygro_ros.errors import UserError
 from dygro_ros.layout import ARM_JOINTS, SIDES
 
+_TURN = 2 * np.pi
+
 
 def require_two_arms(robot: Any, name: str) -> None:
     """Refuse a robot that is not two arms of six joints with a gripper each.
@@ -54,12 +56,15 @@ def target_joints(robot: Any) -> NDArray[np.float32]:
 
 
 def joint_ranges(robot: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the joints' lower and upper limits, each (14,); grippers 0 and 1."""
+    """Return the joints' lower and upper limits, each (14,) [rad]; grippers 0 and 1.
+
+    A joint without limits counts as one that turns once to either side.
+    """
     lower: list[float] = []
     upper: list[float] = []
     for side in SIDES:
         for joint in getattr(robot, f"{side}_arm_joints"):
-            low, high = np.asarray(joint.get_limits(), np.float64).reshape(2)
+            low, high = np.clip(np.asarray(joint.get_limits(), np.float64).reshape(2), -_TURN, _TURN)
             lower.append(float(low))
             upper.append(float(high))
         lower.append(0.0)

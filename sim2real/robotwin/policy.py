@@ -17,12 +17,19 @@ from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import BundleError, UserError, unknown_name
 from dygro_ros.inference import OnnxPolicy, Provider
 from dygro_ros.layout import ACTION_SIZE
+from dygro_ros.manifest import JointSpec
 from sim2real.robotwin.observations import CAMERAS, Seen, fit_pictures
 
 Output = Literal["chunk", "base_chunk"]
-# Published models of one arm differ by less; those of two arms by far more (a Piper's third joint bends to
-# -2.97 rad, that of RoboTwin's aloha-agilex to the other side).
-RANGE_TOLERANCE_RAD = 0.35
+# Another arm is told by its joints' limits: a Piper's third joint bends to -2.97 rad, that of RoboTwin's
+# aloha-agilex to the other side, beyond 3 rad in its data. Published models of a Piper differ by less than
+# this: where the simulated robot's limits are narrower than the policy's, and where they are wider.
+NARROWER_RAD = 0.35
+WIDER_RAD = 1.2
+_OTHER_ROBOT = (
+    "train on this robot, or let RoboTwin load the policy's (embodiment: [piper, piper, 0.6] in the task "
+    "configuration)"
+)
 _LOG = logging.getLogger(__name__)
 
 
@@ -80,8 +87,12 @@ class RobotwinPolicy:
 
         Raises:
             UserError: A picture cannot be brought to the policy's.
+            BundleError: A joint is where the policy's robot cannot be.
             PolicyOutputError: The policy's answer is not finite.
         """
+        for joint, value in zip(self.manifest.joints, seen.joints.tolist(), strict=True):
+            if not joint.lower - NARROWER_RAD <= value <= joint.upper + NARROWER_RAD:
+                raise BundleError(f"{_range(joint)}, but RoboTwin's is at {value:g}: {_OTHER_ROBOT}")
         images = fit_pictures(seen, self.manifest.cameras)
         answer = self._policy.infer(images, self._fitted(seen.instruction), seen.joints)
         chunk: NDArray[np.float32] = getattr(answer, self._output)
@@ -99,11 +110,11 @@ class RobotwinPolicy:
             BundleError: A joint moves in another range; names the first.
         """
         for joint, low, high in zip(self.manifest.joints, lower.tolist(), upper.tolist(), strict=True):
-            if max(abs(joint.lower - low), abs(joint.upper - high)) > RANGE_TOLERANCE_RAD:
+            wider = max(joint.lower - low, high - joint.upper)
+            narrower = max(low - joint.lower, joint.upper - high)
+            if narrower > NARROWER_RAD or wider > WIDER_RAD:
                 raise BundleError(
-                    f"joint {joint.name} of the policy moves in {joint.lower:g} .. {joint.upper:g}, but "
-                    f"that of {robot} in {low:g} .. {high:g}: train on this robot, or let RoboTwin load the "
-                    "policy's (embodiment: [piper, piper, 0.6] in the task configuration)"
+                    f"{_range(joint)}, but that of {robot} in {low:g} .. {high:g}: {_OTHER_ROBOT}"
                 )
 
     def _fitted(self, instruction: str) -> str:
@@ -116,6 +127,10 @@ class RobotwinPolicy:
             self._shortened.add(instruction)
             _LOG.warning("the policy reads %d bytes: %r was cut to %r", room, instruction, short)
         return short
+
+
+def _range(joint: JointSpec) -> str:
+    return f"joint {joint.name} of the policy moves in {joint.lower:g} .. {joint.upper:g}"
 
 
 def fit_instruction(text: str, room: int) -> str:

@@ -1,0 +1,98 @@
+"""RoboTwin as a world to train in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dygro_ros.errors import UserError, unknown_name
+from dygro_ros.layout import ARM_INDICES, CONTROL_RATE_HZ, GRIPPER_INDICES, JOINT_NAMES
+from models.action_space import ActionLayout, ActionSpace
+from sim2real.robotwin.environment import Proprio, RobotwinEnvironment
+from sim2real.robotwin.installation import Installation
+from sim2real.robotwin.observations import CAMERAS
+from sim2real.robotwin.scene_state import PRIVILEGED_SIZE, PRIVILEGED_SLICES
+from sim2real.robotwin.seed_book import SeedBook
+
+
+@dataclass(frozen=True)
+class RobotwinWorld:
+    """Tasks of RoboTwin under one configuration; see `sim2real.world.World`. `measured_world` makes one."""
+
+    installation: Installation
+    tasks: tuple[str, ...]
+    lower: tuple[float, ...]
+    """Lower limits of the simulated robot's joints, 14 [rad; 0 for grippers]."""
+    upper: tuple[float, ...]
+    """Upper limits."""
+    task_config: str = "demo_clean"
+    """RoboTwin's configuration of scenes and robot."""
+    proprio: Proprio = "targets"
+    """What proprioception is: drive targets, as in RoboTwin's data, or measured joints."""
+    instruction_split: str = "seen"
+    """Which wordings are said."""
+    book: Path | None = None
+    """What is known of seeds (`find_seeds`); unset: the expert is tried before each episode."""
+
+    name = "robotwin"
+    action_names = proprio_names = JOINT_NAMES
+    cameras = tuple(CAMERAS)
+    control_rate_hz = CONTROL_RATE_HZ
+    privileged_size = PRIVILEGED_SIZE
+    object_positions = PRIVILEGED_SLICES["object_positions"]
+
+    @property
+    def layout(self) -> ActionLayout:
+        """Drive targets of both arms: joints relative to proprioception, grippers over their stroke."""
+        return ActionLayout(self.lower, self.upper, GRIPPER_INDICES, relative=ARM_INDICES)
+
+    def open(self, *, image_size: int, cameras: int) -> RobotwinEnvironment:
+        """Return an environment with the head camera, or with the wrist cameras too.
+
+        A seed on which the expert fails stands for the next on which it succeeds.
+
+        Raises:
+            DependencyError: A part of RoboTwin is missing.
+            DataError: The book of seeds is missing, damaged or of another configuration.
+        """
+        return RobotwinEnvironment(
+            self.installation,
+            task_config=self.task_config,
+            cameras=tuple(CAMERAS)[: 1 if cameras == 1 else len(CAMERAS)],
+            image_size=image_size,
+            proprio=self.proprio,
+            instruction_split=self.instruction_split,
+            book=None if self.book is None else SeedBook.read(self.book, self.task_config),
+            pass_over=True,
+        )
+
+    def chunk_features(self, space: ActionSpace, chunk: int) -> None:
+        """Return nothing: RoboTwin's robots have other kinematics than our cell's."""
+
+
+def measured_world(
+    installation: Installation, tasks: tuple[str, ...], *, task_config: str = "demo_clean", seed: int = 0
+) -> RobotwinWorld:
+    """Return the world of these tasks with the joints' limits read off the simulated robot.
+
+    Args:
+        installation: Where RoboTwin is.
+        tasks: Tasks to train on, in the order of their ids.
+        task_config: RoboTwin's configuration of scenes and robot.
+        seed: A scene is set up from this seed on, to look at the robot.
+
+    Raises:
+        UserError: A task is unknown, there is none, or the robot has other arms.
+        DependencyError: A part of RoboTwin is missing.
+        LinkError: The process does not start, or ended.
+    """
+    known = installation.tasks()
+    if not tasks:
+        raise UserError(f"a world needs tasks, got none: choose among {', '.join(known)}")
+    for task in tasks:
+        if task not in known:
+            raise unknown_name("RoboTwin task", task, known, str(installation.checkout))
+    with RobotwinEnvironment(installation, task_config=task_config, pass_over=True) as environment:
+        environment.reset(tasks[0], seed)
+        lower, upper = (tuple(v.tolist()) for v in (environment.joint_lower, environment.joint_upper))
+    return RobotwinWorld(installation, tasks, lower, upper, task_config=task_config)
