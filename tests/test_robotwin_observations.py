@@ -35,9 +35,9 @@ def test_a_task_environments_observation_is_read() -> None:
         seen = from_task_env(env.get_obs(), " hit the block ", ALL)
     assert list(seen.pictures) == list(ALL)
     assert [seen.pictures[name][120, 160].tolist() for name in ALL] == [
-        [200, 100, 10],
-        [200, 100, 50],
-        [200, 100, 70],
+        [200, 101, 10],
+        [200, 101, 50],
+        [200, 101, 70],
     ]
     np.testing.assert_array_equal(seen.joints, joints())
     assert seen.joints.dtype == np.float32 and seen.instruction == "hit the block"

@@ -13,7 +13,8 @@ def generate_episode_descriptions(task_name, episodes, max_descriptions=1000000)
         for split, templates in (("seen", list(SEEN)), ("unseen", list(UNSEEN))):
             random.shuffle(templates)
             for key, value in episode.items():
-                templates = [text.replace(key, f"the {value}") for text in templates]
+                word = random.choice(["hammer", "mallet"]) if "/" in value else f"{value} arm"
+                templates = [text.replace(key, f"the {word}") for text in templates]
             filled[split] = templates[:max_descriptions]
         found.append({"episode_index": index, **filled})
     return found
