@@ -84,7 +84,10 @@ def test_another_robot_is_refused_at_the_first_look_of_each_episode(bundle: Path
     with task_env() as env:
         classic.eval(env, model, env.get_obs())
     classic.reset_model(model)
+    fresh = classic.get_model(usr_args(bundle))
     with task_env("aloha-agilex") as env:
+        with pytest.raises(BundleError, match="left_joint3"):
+            classic.eval(env, fresh, env.get_obs())
         with pytest.raises(
             BundleError, match=r"left_joint3 .* -2\.967 \.\. 0, .* RoboTwin's robot in 0 \.\. 3\.14"
         ):

@@ -48,9 +48,9 @@ class Base_Task:
             raise RuntimeError("CUDA out of memory")
         if self.seed % 10 == 7:
             raise IndexError("no grasp pose left")
-        if self.seed % 10 == 5:
-            self.plan_success = False
+        if self.seed == 100098:  # every plan was found, and the block was missed
             return self.info
+        self.plan_success = self.seed % 10 != 5  # a part of the way was not found; the block was touched
         self.robot.drive("left", [0.0, self.goal, *[0.0] * (len(self.robot.left_arm_joints) - 2)], 0.0)
         self.robot.settle(1.0)
         self.info["info"] = {"{A}": "020_hammer/base0", "{a}": "left"}
