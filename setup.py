@@ -59,6 +59,9 @@ TRAIN = [
 
 # The websocket server for RoboTwin 2.0's evaluation.
 ROBOTWIN = ["msgpack>=1.0.8", "scipy>=1.11", "tyro>=1.0,<2", "websockets>=13"]
+# The pretrained backbone of the preset `base`; the robot side needs tokenizers alone. The networks' layers are
+# called one by one, so transformers is held to the versions that this was tried with.
+BASE = ["transformers>=5.20,<6", "peft>=0.19", "tokenizers>=0.22"]
 
 # What formats and type-checks is held to one minor version: another one judges the same code differently.
 TEST = [
@@ -67,6 +70,7 @@ TEST = [
     *MCAP,
     *ROBOTWIN,
     "msgpack-numpy>=0.4.8",
+    *BASE,
     "types-PyYAML",
     "pytest>=8.2",
     "pytest-timeout>=2.3",
@@ -123,6 +127,7 @@ setup(
         "mcap": MCAP,
         "robotwin": ROBOTWIN,
         "train": TRAIN,
+        "base": BASE,
         "test": TEST,
     },
     entry_points={

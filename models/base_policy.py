@@ -5,7 +5,7 @@ Everything here is frozen in Stage II, which sees only z, the base chunk and the
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,15 @@ from models.action_space import ActionSpace
 from models.fusion import BridgeFusion
 from models.heads import FlowHead, L1Head
 from models.latent import LatentEncoder, sample_latent
-from models.nano import KEYPOINT_GEOMETRY, NanoBackbone, NanoConfig
+from models.nano import NanoBackbone, NanoConfig
+from models.vision_language_config import VisionLanguageConfig
 
-__all__ = ["BasePolicy", "NanoConfig", "StageOne"]
+if TYPE_CHECKING:
+    from models.vision_language import VisionLanguageBackbone
+
+__all__ = ["BasePolicy", "NanoConfig", "PolicyConfig", "StageOne", "VisionLanguageConfig"]
+
+PolicyConfig = NanoConfig | VisionLanguageConfig
 
 
 class StageOne(NamedTuple):
@@ -33,6 +39,16 @@ class StageOne(NamedTuple):
     task_features: Tensor
 
 
+def build_backbone(config: PolicyConfig) -> NanoBackbone | VisionLanguageBackbone:
+    """Return a fresh backbone of these sizes."""
+    if isinstance(config, NanoConfig):
+        return NanoBackbone(config)
+    # transformers takes seconds to import, which nobody pays who trains from scratch.
+    from models.vision_language import VisionLanguageBackbone
+
+    return VisionLanguageBackbone(config)
+
+
 class BasePolicy(nn.Module):
     """Observation to z, and z to a normalised chunk.
 
@@ -41,14 +57,13 @@ class BasePolicy(nn.Module):
         action_space: Normalisation; becomes part of this module and of its weights.
     """
 
-    def __init__(self, config: NanoConfig, action_space: ActionSpace) -> None:
+    def __init__(self, config: PolicyConfig, action_space: ActionSpace) -> None:
         super().__init__()
         self.config = config
         self.action_space = action_space
-        self.backbone = NanoBackbone(config)
+        self.backbone = build_backbone(config)
         self.fusion = BridgeFusion(config.width, config.heads, config.layers, config.z_tokens, config.proprio)
-        keypoint_size = KEYPOINT_GEOMETRY + config.keypoint_features
-        direct_size = config.cameras * config.keypoints * keypoint_size + config.proprio
+        direct_size = self.backbone.direct_size + config.proprio
         self.latent = LatentEncoder(config.width, config.z_tokens, config.z_dim, direct_size)
         self.norm_task = nn.LayerNorm(config.width, elementwise_affine=False)
         latent_size = config.z_tokens * config.z_dim
@@ -77,16 +92,17 @@ class BasePolicy(nn.Module):
 
         Args:
             images: RGB, uint8, shape (B, V, H, W, 3).
-            instruction: UTF-8 bytes, zero padded, uint8, shape (B, 96).
+            instruction: As the backbone reads it, shape (B, L): zero-padded UTF-8 bytes, uint8 (`nano`), or
+                padded token ids, int32 (`base`).
             proprio: Proprioception in the robot's units, shape (B, P).
         """
         hidden = self.backbone(images, instruction)
         state = self.action_space.normalise_proprio(proprio)
         with self.backbone.precision(images.device.type):
-            fused = self.fusion(hidden.action, hidden.conditioning, state)
-        direct = torch.cat((hidden.keypoints.flatten(1), state), dim=1)
+            fused = self.fusion(hidden.action, hidden.conditioning, state, hidden.padding)
+        direct = state if hidden.keypoints is None else torch.cat((hidden.keypoints.flatten(1), state), dim=1)
         z_mean, z_logvar = self.latent(fused.float(), direct)
-        task_features = self.norm_task(hidden.conditioning[-1].float().mean(dim=1))
+        task_features = self.norm_task(hidden.pooled)
         return StageOne(z_mean, z_logvar, task_features)
 
     def sample(self, stage: StageOne, generator: torch.Generator | None = None) -> Tensor:

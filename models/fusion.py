@@ -52,13 +52,16 @@ class BridgeAttention(nn.Module):
         """The gate g = exp(log_gate), a scalar >= 0."""
         return self.log_gate.exp()
 
-    def forward(self, queries: Tensor, action: Tensor, conditioning: Tensor) -> Tensor:
+    def forward(
+        self, queries: Tensor, action: Tensor, conditioning: Tensor, penalty: Tensor | None = None
+    ) -> Tensor:
         """Return updated queries, shape (B, Z, W).
 
         Args:
             queries: Shape (B, Z, W).
             action: Action hidden states and proprioception tokens, shape (B, A, W).
             conditioning: Vision and language hidden states, shape (B, C, W).
+            penalty: Added to the conditioning's logits, shape (B, 1, 1, C); very negative removes a token.
         """
         x = self.norm_query(queries)
         key_value = torch.cat(
@@ -73,7 +76,10 @@ class BridgeAttention(nn.Module):
         query = self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
         logits = (query @ key.transpose(2, 3)) * (query.shape[-1] ** -0.5)
         ungated = queries.shape[1] + action.shape[1]
-        gated = torch.cat((logits[..., :ungated], logits[..., ungated:] + self.log_gate), dim=-1)
+        given = logits[..., ungated:] + self.log_gate
+        if penalty is not None:
+            given = given + penalty
+        gated = torch.cat((logits[..., :ungated], given), dim=-1)
         mixed = gated.softmax(dim=-1) @ value
         queries = queries + self.out(mixed.transpose(1, 2).flatten(2))
         queries = queries + self.down(F.gelu(self.up(self.norm_mlp(queries)), approximate="tanh"))
@@ -101,16 +107,28 @@ class BridgeFusion(nn.Module):
         self.proprio_tokens = proprio_tokens
         self.layers = nn.ModuleList(BridgeAttention(width, heads) for _ in range(layers))
 
-    def forward(self, action: Sequence[Tensor], conditioning: Sequence[Tensor], proprio: Tensor) -> Tensor:
+    def forward(
+        self,
+        action: Sequence[Tensor],
+        conditioning: Sequence[Tensor],
+        proprio: Tensor,
+        padding: Tensor | None = None,
+    ) -> Tensor:
         """Return the fused tokens, shape (B, Z, W).
 
         Args:
-            action: Per layer, shape (B, Z, W).
+            action: Per layer, shape (B, A, W).
             conditioning: Per layer, shape (B, C, W).
             proprio: Normalised proprioception, shape (B, 14).
+            padding: True where a conditioning token stands for nothing, shape (B, C).
         """
-        tokens = self.proprio(proprio).unflatten(1, (self.proprio_tokens, -1))
+        tokens = self.proprio(proprio.to(self.queries.dtype)).unflatten(1, (self.proprio_tokens, -1))
         x = self.queries.expand(proprio.shape[0], -1, -1)
+        penalty = None
+        if padding is not None:
+            penalty = torch.where(padding[:, None, None, :], -65504.0, 0.0).to(x.dtype)
         for layer, layer_action, layer_conditioning in zip(self.layers, action, conditioning, strict=True):
-            x = layer(x, torch.cat((layer_action.to(tokens.dtype), tokens), dim=1), layer_conditioning)
+            x = layer(
+                x, torch.cat((layer_action.to(tokens.dtype), tokens), dim=1), layer_conditioning, penalty
+            )
         return x

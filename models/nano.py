@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models.hidden_states import HiddenStates
 
 LANGUAGE_WINDOW = 8
 # Two coordinates and the spread around them.
@@ -87,24 +89,14 @@ class NanoConfig:
             raise ValueError(f"head must be 'l1' or 'flow', got {self.head!r}")
 
     @property
+    def instruction_length(self) -> int:
+        """Values of the encoded instruction."""
+        return self.instruction_bytes
+
+    @property
     def language_tokens(self) -> int:
         """Language tokens, one for each window of eight bytes."""
         return self.instruction_bytes // LANGUAGE_WINDOW
-
-
-class HiddenStates(NamedTuple):
-    """What the backbone returns.
-
-    Attributes:
-        conditioning: Per layer, vision and language tokens, shape (B, V * K + 12, W).
-        action: Per layer, action-query tokens, shape (B, Z, W).
-        keypoints: Coordinates in [-1, 1] (x right, y down), spread and features, shape (B, V * K, 3 + C),
-            float32.
-    """
-
-    conditioning: tuple[Tensor, ...]
-    action: tuple[Tensor, ...]
-    keypoints: Tensor
 
 
 class InstructionEncoder(nn.Module):
@@ -228,6 +220,12 @@ class NanoBackbone(nn.Module):
         self.action_queries = nn.Parameter(0.02 * torch.randn(config.z_tokens, config.width))
         self.positions = nn.Parameter(0.02 * torch.randn(self.conditioning_tokens, config.width))
 
+    @property
+    def direct_size(self) -> int:
+        """Values of `keypoints` that reach the latent directly."""
+        config = self.config
+        return config.cameras * config.keypoints * (KEYPOINT_GEOMETRY + config.keypoint_features)
+
     def precision(self, device: str) -> AbstractContextManager[object]:
         """Return the context that attention and convolutions run in: bfloat16 only where it was asked for."""
         if self.mixed_precision and self.training:
@@ -264,4 +262,5 @@ class NanoBackbone(nn.Module):
                 states.append(x)
         split = (self.conditioning_tokens, self.config.z_tokens)
         halves = [state.split(split, dim=1) for state in states]
-        return HiddenStates(tuple(h[0] for h in halves), tuple(h[1] for h in halves), keypoints)
+        pooled = halves[-1][0].float().mean(dim=1)
+        return HiddenStates(tuple(h[0] for h in halves), tuple(h[1] for h in halves), keypoints, pooled)
