@@ -59,8 +59,9 @@ TRAIN = [
 
 # The websocket server for RoboTwin 2.0's evaluation.
 ROBOTWIN = ["msgpack>=1.0.8", "scipy>=1.11", "tyro>=1.0,<2", "websockets>=13"]
-# The pretrained backbone of the preset `base`; the robot side needs tokenizers alone. The networks' layers are
-# called one by one, so transformers is held to the versions that this was tried with.
+
+# The pretrained backbone of the preset `base`; the robot side needs tokenizers alone. The networks' layers
+# are called one by one, so transformers is held to the major version that this was tried with.
 BASE = ["transformers>=5.20,<6", "peft>=0.19", "tokenizers>=0.22"]
 
 # What formats and type-checks is held to one minor version: another one judges the same code differently.

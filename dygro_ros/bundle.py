@@ -76,9 +76,12 @@ class Policy(Protocol):
     """Anything that answers one frame, such as `dygro_ros.inference.OnnxPolicy`."""
 
     def infer_arrays(
-        self, images: NDArray[np.uint8], instruction: NDArray[np.uint8], proprio: NDArray[np.float32]
+        self,
+        images: NDArray[np.uint8],
+        instruction: NDArray[np.uint8] | NDArray[np.int32],
+        proprio: NDArray[np.float32],
     ) -> Answer:
-        """Answer one frame: images (V, H, W, 3), instruction bytes (96,), proprio (14,)."""
+        """Answer one frame: images (V, H, W, 3), instruction bytes (96,) or tokens (T,), proprio (14,)."""
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,14 @@ from numpy.typing import NDArray
 
 from dygro_ros.layout import ARM_INDICES, GRIPPER_INDICES, JOINT_LOWER, JOINT_UPPER
 from dygro_ros.manifest import SHAPES_FROM, Contract
+from dygro_ros.manifest_section import TokenInstructionSpec
 
 _SEAL = "contract"
-_DTYPES = {"images": np.dtype(np.uint8), "instruction": np.dtype(np.uint8)}
+_DTYPES = {
+    "images": (np.dtype(np.uint8),),
+    "instruction": (np.dtype(np.uint8), np.dtype(np.int32)),
+}
+_FLOAT = (np.dtype(np.float32),)
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class GoldenFrames:
 
     images: NDArray[np.uint8]
     """(N, V, H, W, 3)."""
-    instruction: NDArray[np.uint8]
-    """(N, 96)."""
+    instruction: NDArray[np.uint8] | NDArray[np.int32]
+    """(N, 96) bytes, or (N, T) tokens."""
     proprio: NDArray[np.float32]
     """(N, 14)."""
     chunk: NDArray[np.float32]
@@ -70,9 +75,9 @@ def unpack_golden(path: Path) -> tuple[GoldenFrames, Any]:
         arrays = {field.name: archive[field.name] for field in fields(GoldenFrames)}
         sealed = json.loads(archive[_SEAL].tobytes().decode("utf-8"))
     for name, array in arrays.items():
-        wanted = _DTYPES.get(name, np.dtype(np.float32))
-        if array.dtype != wanted:
-            raise ValueError(f"{name} must be {wanted}, got {array.dtype}")
+        wanted = _DTYPES.get(name, _FLOAT)
+        if array.dtype not in wanted:
+            raise ValueError(f"{name} must be {' or '.join(map(str, wanted))}, got {array.dtype}")
         array.setflags(write=False)
     return GoldenFrames(**arrays), sealed
 
@@ -101,16 +106,21 @@ def golden_contradictions(contract: Contract, golden: GoldenFrames) -> Iterator[
         if not np.isfinite(array).all():
             yield f"golden, {field.name}", "finite", "a value that is not finite"
             return
-    if not golden.instruction.any(axis=1).all():
+    spec = contract.instruction
+    if golden.instruction.dtype != np.dtype(spec.dtype):
+        yield "instruction.encoding", spec.encoding, f"{golden.instruction.dtype} in instruction"
+        return
+    padding = spec.padding if isinstance(spec, TokenInstructionSpec) else 0
+    if not (golden.instruction != padding).any(axis=1).all():
         yield "instruction.empty_allowed", False, "an empty instruction"
     tolerance = contract.golden.tolerance_rad
     for name in ("chunk", "base_chunk"):
         values = getattr(golden, name)
         outside = (values < JOINT_LOWER - tolerance) | (values > JOINT_UPPER + tolerance)
         for joint in np.flatnonzero(outside.any(axis=(0, 1))):
-            spec = contract.joints[joint]
+            limits = contract.joints[joint]
             seen = values[..., joint]
-            yield f"joints[{joint}]", [spec.lower, spec.upper], [float(seen.min()), float(seen.max())]
+            yield f"joints[{joint}]", [limits.lower, limits.upper], [float(seen.min()), float(seen.max())]
     yield from _residual_contradictions(contract, golden, tolerance)
 
 

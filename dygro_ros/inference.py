@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dygro_ros.bundle import Bundle
 from dygro_ros.errors import BundleError, DependencyError, UserError
-from dygro_ros.layout import encode_instruction
+from dygro_ros.instruction_codec import Encoded, codec_of
 from dygro_ros.manifest import TensorSpec, differences
 from dygro_ros.tensorrt_engine import EngineSession, engine_folder, find_gpu, libraries
 
@@ -36,7 +36,7 @@ _PROBE = bytes.fromhex(
     "080812003a390a0e0a01780a01781201792203416464120570726f62655a0f0a0178120a0a0808011204"
     "0a020801620f0a0179120a0a08080112040a02080142040a00100d"
 )
-_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(int32)": "int32", "tensor(float)": "float32"}
 # ONNX Runtime's exceptions share no base class of their own.
 _LOAD_ERRORS = (
     onnxruntime_state.Fail,
@@ -106,6 +106,7 @@ class OnnxPolicy:
         self.bundle = bundle
         self.provider = provider
         self._clock = clock
+        self._codec = codec_of(bundle.manifest.instruction, bundle.path)
         self._session: Any = (
             EngineSession(bundle.graph_path, engine_folder())
             if provider == ENGINE
@@ -143,16 +144,23 @@ class OnnxPolicy:
             PolicyInputError: An input has another shape or type, is empty, or is not finite.
             PolicyOutputError: The graph's answer is not finite.
         """
+        return self.infer_arrays(images, self.encode(instruction), proprio)
+
+    def encode(self, instruction: str) -> Encoded:
+        """Return an instruction as the graph reads it, (L,).
+
+        Raises:
+            PolicyInputError: It is empty or too long.
+        """
         try:
-            data = encode_instruction(instruction)
+            return self._codec.encode(instruction)
         except ValueError as error:
             raise PolicyInputError(str(error)) from error
-        return self.infer_arrays(images, data, proprio)
 
     def infer_arrays(
-        self, images: NDArray[np.uint8], instruction: NDArray[np.uint8], proprio: NDArray[np.float32]
+        self, images: NDArray[np.uint8], instruction: Encoded, proprio: NDArray[np.float32]
     ) -> PolicyOutput:
-        """Answer one frame whose instruction is already bytes, (96,) uint8; otherwise as `infer`."""
+        """Answer one frame whose instruction is already encoded, (L,); otherwise as `infer`."""
         arrays: tuple[NDArray[Any], ...] = (images, instruction, proprio)
         feed = {spec.name: _checked(spec, array) for spec, array in zip(self._inputs, arrays, strict=True)}
         start_s = self._clock()

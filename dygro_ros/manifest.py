@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from dygro_ros.layout import (
     ACTION_SIZE,
@@ -20,11 +20,17 @@ from dygro_ros.layout import (
     JOINT_UNITS,
     JOINT_UPPER,
 )
+from dygro_ros.manifest_section import AnyInstruction, InstructionSpec, Section
 
 SCHEMA_VERSION = 1
 # Stage I alone, and Stage I trained for longer.
 METHODS_WITHOUT_RESIDUAL = ("base", "sft")
 GOLDEN_TOLERANCE_RAD = 1e-4
+# Half a degree: float16 and bfloat16 round on each backend in their own way.
+HALF_PRECISION_TOLERANCE_RAD = 1e-2
+BYTE_INSTRUCTION = InstructionSpec(
+    encoding="utf-8 bytes, zero padded", length=INSTRUCTION_BYTES, empty_allowed=False
+)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -32,12 +38,6 @@ Commit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{7,40}(-dirty)?|un
 Pixels = Annotated[int, Field(ge=1, le=8192)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-
-
-class Section(BaseModel):
-    """Base of every part of the manifest: strict types, nothing unknown, nothing changed afterwards."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CropSpec(Section):
@@ -134,14 +134,6 @@ class ResidualSpec(Section):
     """m, the experts mixed for one frame."""
 
 
-class InstructionSpec(Section):
-    """How the text of the instruction becomes the graph's input."""
-
-    encoding: Literal["utf-8 bytes, zero padded"]
-    length: int
-    empty_allowed: Literal[False]
-
-
 class TrainingSpec(Section):
     """Where the policy comes from."""
 
@@ -159,7 +151,7 @@ class TensorSpec(Section):
     """One input or output of the graph."""
 
     name: Name
-    dtype: Literal["uint8", "float32"]
+    dtype: Literal["uint8", "int32", "float32"]
     shape: tuple[Annotated[int, Field(ge=1)], ...]
 
 
@@ -176,6 +168,15 @@ class GoldenSpec(Section):
     frames: Annotated[int, Field(ge=1, le=1024)]
     tolerance_rad: Annotated[float, Field(gt=0.0, le=GOLDEN_TOLERANCE_RAD)]
     """Largest difference allowed to any golden chunk value [rad; fraction for grippers]."""
+
+
+class HalfPrecisionGoldenSpec(Section):
+    """The same for a graph that computes in half precision; the answers are still float32's."""
+
+    frames: Annotated[int, Field(ge=1, le=1024)]
+    tolerance_rad: Annotated[float, Field(gt=0.0, le=HALF_PRECISION_TOLERANCE_RAD)]
+    precision: Literal["float16", "bfloat16"]
+    """Of backbone and fusion."""
 
 
 class FileSpec(Section):
@@ -197,10 +198,10 @@ class Contract(Section):
     action: ActionSpec
     normalisation: NormalisationSpec
     residual: ResidualSpec
-    instruction: InstructionSpec
+    instruction: AnyInstruction
     training: TrainingSpec
     graph: GraphSpec
-    golden: GoldenSpec
+    golden: GoldenSpec | HalfPrecisionGoldenSpec
 
 
 class Manifest(Contract):
@@ -229,7 +230,11 @@ def standard_gripper() -> GripperSpec:
 
 
 def expected_graph(
-    cameras: tuple[CameraSpec, ...], chunk_length: int, experts: int, task_embedding: int
+    cameras: tuple[CameraSpec, ...],
+    chunk_length: int,
+    experts: int,
+    task_embedding: int,
+    instruction: AnyInstruction = BYTE_INSTRUCTION,
 ) -> GraphSpec:
     """Return the graph's interface that these facts imply, batch 1."""
     picture = (cameras[0].height, cameras[0].width, 3)
@@ -237,7 +242,7 @@ def expected_graph(
     return GraphSpec(
         inputs=(
             TensorSpec(name="images", dtype="uint8", shape=(1, len(cameras), *picture)),
-            TensorSpec(name="instruction", dtype="uint8", shape=(1, INSTRUCTION_BYTES)),
+            TensorSpec(name="instruction", dtype=instruction.dtype, shape=(1, instruction.length)),
             TensorSpec(name="proprio", dtype="float32", shape=(1, ACTION_SIZE)),
         ),
         outputs=(
@@ -280,7 +285,8 @@ def inconsistencies(contract: Contract) -> Iterator[tuple[str, Any, Any]]:
         contract.gripper.model_dump(mode="json"), standard_gripper().model_dump(mode="json"), "gripper"
     )
     yield from differences(contract.proprio.size, ACTION_SIZE, "proprio.size")
-    yield from differences(contract.instruction.length, INSTRUCTION_BYTES, "instruction.length")
+    if isinstance(contract.instruction, InstructionSpec):
+        yield from differences(contract.instruction.length, INSTRUCTION_BYTES, "instruction.length")
     for name in ("scale", "proprio_mean", "proprio_std"):
         count = len(getattr(contract.normalisation, name))
         yield from differences(f"{count} values", f"{ACTION_SIZE} values", f"normalisation.{name}")
@@ -299,7 +305,9 @@ def inconsistencies(contract: Contract) -> Iterator[tuple[str, Any, Any]]:
     elif residual.active_experts < 1:
         yield "residual.active_experts", residual.active_experts, "at least 1"
     embedding = contract.graph.outputs[-1].shape[-1] if contract.graph.outputs else 1
-    implied = expected_graph(contract.cameras, contract.action.chunk_length, residual.experts, embedding)
+    implied = expected_graph(
+        contract.cameras, contract.action.chunk_length, residual.experts, embedding, contract.instruction
+    )
     for field, found, expected in differences(
         contract.graph.model_dump(mode="json"), implied.model_dump(mode="json"), "graph"
     ):
@@ -312,6 +320,7 @@ SHAPES_FROM = {
     "graph.inputs[0].shape[1]": "cameras",
     "graph.inputs[0].shape[2]": "cameras[0].height",
     "graph.inputs[0].shape[3]": "cameras[0].width",
+    "graph.inputs[1].shape[1]": "instruction.length",
     "graph.outputs[0].shape[1]": "action.chunk_length",
     "graph.outputs[1].shape[1]": "action.chunk_length",
     "graph.outputs[2].shape[1]": "residual.experts",

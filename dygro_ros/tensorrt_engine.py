@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dygro_ros.errors import BundleError, DependencyError
 
-_ORT_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
+_ORT_TYPES = {"uint8": "tensor(uint8)", "int32": "tensor(int32)", "float32": "tensor(float)"}
 _LOG = logging.getLogger(__name__)
 
 

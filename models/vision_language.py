@@ -42,11 +42,11 @@ class FusedVision(nn.Module):
     def __init__(self, config: VisionLanguageConfig) -> None:
         super().__init__()
         self.dinov2 = Dinov2Model(
-            Dinov2Config(**_tower(config.dinov2, config.image_size), use_mask_token=False)
+            Dinov2Config(**_tower(config.dinov2, config.image_size, use_mask_token=False))
         )
         self.dinov2.layernorm = nn.Identity()  # type: ignore[assignment]
         self.siglip = SiglipModel(
-            SiglipVisionConfig(**_tower(config.siglip, config.image_size), vision_use_head=False)
+            SiglipVisionConfig(**_tower(config.siglip, config.image_size, vision_use_head=False))
         )
         self.siglip.post_layernorm = nn.Identity()  # type: ignore[assignment]
         joined = int(config.dinov2["hidden_size"]) + int(config.siglip["hidden_size"])
@@ -169,10 +169,10 @@ def _pooled(last: Tensor, given: Tensor, vision_tokens: int) -> Tensor:
     return 0.5 * (last[:, :vision_tokens].mean(dim=1) + words)
 
 
-def _tower(values: Mapping[str, Any], image_size: int) -> dict[str, Any]:
-    """Return a vision tower's configuration without the layers that are not read."""
+def _tower(values: Mapping[str, Any], image_size: int, **without: bool) -> dict[str, Any]:
+    """Return a vision tower's configuration without what is not read."""
     layers = int(values["num_hidden_layers"]) - UNREAD_LAYERS
-    return {**values, "num_hidden_layers": layers, "image_size": image_size}
+    return {**values, "num_hidden_layers": layers, "image_size": image_size, **without}
 
 
 def _run(layer: nn.Module, checkpointing: bool, x: Tensor, **arguments: Any) -> Tensor:

@@ -28,6 +28,7 @@ LIBRARIES_IT_MAY_IMPORT = {
     "dygro_ros": {"numpy", "pydantic", "onnxruntime", "cv2", "yaml"},
     "dygro_ros.cameras.realsense": {"numpy", "libusb_package", "pyrealsense2"},
     "dygro_ros.cameras.mcap": {"numpy", "cv2", "mcap", "mcap_ros2"},
+    "dygro_ros.instruction_codec": {"numpy", "tokenizers"},
     "dygro_ros.tensorrt_engine": {"numpy", "tensorrt", "cuda"},
     "dygro_ros.nodes": {
         "numpy",
@@ -209,7 +210,7 @@ WITHOUT_ROS = [] if importlib.util.find_spec("rclpy") else ["dygro_ros.nodes."]
 @pytest.mark.parametrize(
     ("without", "absent"),
     [
-        (WITHOUT_ROS, "torch,mujoco,gymnasium,models,sim2real,training,pyrealsense2"),
+        (WITHOUT_ROS, "torch,mujoco,gymnasium,models,sim2real,training,pyrealsense2,tokenizers,transformers"),
         (["dygro_ros.nodes."], "rclpy"),
         ([*WITHOUT_ROS, "dygro_ros.evaluation.", "dygro_ros.nodes.evaluate."], "scipy,fastapi,av"),
     ],

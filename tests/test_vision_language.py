@@ -184,10 +184,10 @@ def test_resized_positions_are_those_the_tower_would_take() -> None:
     [
         ({"image_size": 30}, "image_size must be a positive multiple of dinov2's patches of 14 px, got 30"),
         ({"heads": 3}, "qwen's width must be a multiple of heads, got 32 and 3"),
-        ({"padding_token": 97}, "padding_token must be below qwen's vocab_size 97, got 97"),
+        ({"padding_token": 265}, "padding_token must be below qwen's vocab_size 265, got 265"),
         ({"dinov2": {**TINY.dinov2, "model_type": "vit"}}, "dinov2 must be a configuration of dinov2"),
         ({"siglip": {**TINY.siglip, "patch_size": 7}}, "must cut pictures into the same patches"),
-        ({"action_queries": 0}, "action_queries must be at least 1, got 6 and 0"),
+        ({"action_queries": 0}, "action_queries must be at least 1, got 16 and 0"),
         ({"head": "mean"}, "head must be 'l1' or 'flow', got 'mean'"),
     ],
 )

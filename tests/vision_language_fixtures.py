@@ -1,15 +1,26 @@
-"""The pretrained backbone's own classes in tiny: random weights, pictures of 28 px, a vocabulary of 97."""
+"""The pretrained backbone's own classes in tiny: random weights, pictures of 28 px, a vocabulary of bytes."""
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 
+from dygro_ros.instruction_codec import TokenCodec
 from dygro_ros.layout import ACTION_SIZE
 from models.base_policy import BasePolicy, VisionLanguageConfig
 from stage_one_fixtures import dual_arm_space
 
-VOCABULARY, PADDING, TOKENS = 97, 96, 6
+TEXTS = ("lift the red cup", "lift the blue cup")
+MERGES = (("t", "h"), ("th", "e"), ("l", "i"), ("li", "ft"), ("f", "t"), ("c", "u"), ("cu", "p"), ("r", "e"))
+END_OF_TEXT = "<|endoftext|>"
+PADDING = 256 + len(MERGES)
+VOCABULARY, TOKENS = PADDING + 1, 16
 TINY = VisionLanguageConfig(
     dinov2={
         "model_type": "dinov2",
@@ -65,6 +76,23 @@ def tiny_policy(seed: int = 0, **changes: object) -> BasePolicy:
             if parameter.dim() >= 2 and parameter is not policy.backbone.action_queries:
                 parameter.mul_(5.0)
     return policy
+
+
+@cache
+def tiny_tokenizer() -> bytes:
+    """A byte-level tokenizer.json like Qwen's, with eight merges."""
+    letters = sorted(ByteLevel.alphabet())
+    names = [*letters, *("".join(pair) for pair in MERGES)]
+    made = Tokenizer(BPE({name: index for index, name in enumerate(names)}, list(MERGES)))
+    made.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    made.decoder = ByteLevelDecoder()
+    made.add_special_tokens([END_OF_TEXT])
+    assert made.token_to_id(END_OF_TEXT) == PADDING
+    return made.to_str().encode()
+
+
+def tiny_codec() -> TokenCodec:
+    return TokenCodec(tiny_tokenizer(), TOKENS, PADDING)
 
 
 def tokens(*ids: int, length: int = TOKENS) -> Tensor:

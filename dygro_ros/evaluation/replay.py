@@ -20,7 +20,7 @@ from dygro_ros.bundle import Bundle, read_bundle
 from dygro_ros.errors import DataError, UserError, run_main
 from dygro_ros.evaluation.recording import CHUNKS, IMAGES, JOINTS, messages, stamp_ns_of
 from dygro_ros.inference import ENGINE, PROVIDERS, OnnxPolicy
-from dygro_ros.layout import ACTION_SIZE, JOINT_NAMES, encode_instruction
+from dygro_ros.layout import ACTION_SIZE, JOINT_NAMES
 from dygro_ros.picture import picture_from
 
 
@@ -86,7 +86,7 @@ def replay(recorded: Recorded, policy: OnnxPolicy) -> Replayed:
             continue
         instruction, joints = known
         pictures = np.stack([images[camera] for camera in cameras])
-        output = policy.infer_arrays(pictures, encode_instruction(instruction), joints)
+        output = policy.infer_arrays(pictures, policy.encode(instruction), joints)
         again = np.hstack([output.chunk, output.base_chunk]).astype(np.float64)
         if again.shape != sent.shape:
             raise UserError(
