@@ -226,6 +226,10 @@ class NanoBackbone(nn.Module):
         config = self.config
         return config.cameras * config.keypoints * (KEYPOINT_GEOMETRY + config.keypoint_features)
 
+    def pretrained_parts(self) -> tuple[nn.Module, ...]:
+        """Return what does not start from scratch: nothing here."""
+        return ()
+
     def precision(self, device: str) -> AbstractContextManager[object]:
         """Return the context that attention and convolutions run in: bfloat16 only where it was asked for."""
         if self.mixed_precision and self.training:

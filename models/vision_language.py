@@ -104,6 +104,10 @@ class VisionLanguageBackbone(nn.Module):
         """Values of `keypoints` that reach the latent directly: this backbone has none."""
         return 0
 
+    def pretrained_parts(self) -> tuple[nn.Module, ...]:
+        """Return what does not start from scratch: both vision towers and the language model."""
+        return self.vision.dinov2, self.vision.siglip, self.language
+
     def precision(self, device: str) -> AbstractContextManager[object]:
         """Return the context that the networks run in: bfloat16 only where it was asked for."""
         if self.mixed_precision and self.training:

@@ -53,6 +53,7 @@ LIBRARIES_IT_MAY_IMPORT = {
     "dygro_ros.evaluation.plots": {"numpy", "matplotlib"},
     "dygro_ros.evaluation.trial_video": {"numpy", "av"},
     "models": {"numpy", "torch"},
+    "models.lora": {"torch", "peft"},
     "models.vision_language": {"torch", "transformers"},
 }
 SERIALISERS_THAT_RUN_CODE = {

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from stage_one_fixtures import SMALL, episodes
+from stage_one_processes import CONFIG, demonstrations
 from torch import Tensor
+from vision_language_fixtures import TINY, tiny_codec
 
 from dygro_ros.errors import CheckpointError, DataError
 from models.base_policy import BasePolicy
@@ -256,3 +258,16 @@ def test_the_rate_warms_up_and_falls() -> None:
 
 def test_the_configuration_is_plain_data() -> None:
     assert json.loads(json.dumps(asdict(QUICK))) == asdict(QUICK)
+
+
+def test_pretrained_towers_learn_at_their_share_of_the_rate() -> None:
+    dataset = FrameDataset(demonstrations(), TINY.chunk, codec=tiny_codec())
+    run = Pretrainer(replace(CONFIG, pretrained_rate=0.0, weight_decay=0.0), TINY, dataset)
+    towers = [p.clone() for part in run.policy.backbone.pretrained_parts() for p in part.parameters()]
+    queries, projector = run.policy.backbone.action_queries.clone(), run.policy.backbone.vision.projector
+    first = projector[0].weight.clone()
+    run.step()
+    after = [p for part in run.policy.backbone.pretrained_parts() for p in part.parameters()]
+    assert all(torch.equal(one, other) for one, other in zip(towers, after, strict=True))
+    assert not torch.equal(run.policy.backbone.action_queries, queries)
+    assert not torch.equal(projector[0].weight, first)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dygro_ros.errors import DataError
-from dygro_ros.layout import encode_instruction
+from dygro_ros.instruction_codec import BYTES, Encoded, InstructionCodec
 from models.action_space import ActionSpace
 from sim2real.cell.world import CellWorld
 from sim2real.world import World
@@ -57,7 +57,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: Shape (B, V, H, W, 3), uint8.
-        instruction: Shape (B, 96), uint8.
+        instruction: As the policy reads it, shape (B, L): bytes (uint8) or tokens (int32).
         proprio: Proprioception, shape (B, P).
         chunk: Actions in the robot's units, shape (B, h, A).
         mask: 1 where the chunk's step lies inside the episode, shape (B, h).
@@ -93,17 +93,24 @@ class FrameDataset:
         recordings: Demonstrations, consumed one at a time.
         horizon: Chunk length h.
         world: Where they were recorded: which actions and proprioception they hold.
+        codec: How the policy reads instructions.
 
     Raises:
         DataError: No demonstration, an empty one, or shapes that do not fit together.
     """
 
-    def __init__(self, recordings: Iterable[Recording], horizon: int, world: World = CELL) -> None:
+    def __init__(
+        self,
+        recordings: Iterable[Recording],
+        horizon: int,
+        world: World = CELL,
+        codec: InstructionCodec = BYTES,
+    ) -> None:
         self.horizon = horizon
         self._layout = world.layout
         images, states, actions = [], [], []
         objects: list[NDArray[np.float32] | None] = []
-        self._instructions: list[NDArray[np.uint8]] = []
+        self._instructions: list[Encoded] = []
         counts: list[int] = []
         for index, recording in enumerate(recordings):
             _check(index, recording, world, images[0].shape[1:] if images else None)
@@ -112,7 +119,7 @@ class FrameDataset:
             actions.append(recording.action.astype(np.float32))
             objects.append(_object_positions(recording, world))
             counts.append(len(recording.proprio))
-            self._instructions.append(np.stack([encode_instruction(text) for text in recording.instructions]))
+            self._instructions.append(_encoded(index, recording.instructions, codec))
         if not images:
             raise DataError("Stage I needs at least one demonstration, found none")
         self.lengths = np.array(counts)
@@ -251,6 +258,13 @@ def load_dataset(
         DataError: A file is missing, damaged or of another shape; names file and field.
     """
     return FrameDataset((read_episode(path, cameras=cameras) for path in paths), horizon)
+
+
+def _encoded(index: int, instructions: tuple[str, ...], codec: InstructionCodec) -> Encoded:
+    try:
+        return np.stack([codec.encode(text) for text in instructions])
+    except ValueError as error:
+        raise DataError(f"demonstration {index}: {error}") from error
 
 
 def _object_positions(recording: Recording, world: World) -> NDArray[np.float32] | None:

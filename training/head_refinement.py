@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.base_policy import BasePolicy
 from models.latent import sample_latent
-from training.dataset import FrameDataset
+from training.dataset import Batch, FrameDataset
 from training.monitor import check_finite
 
 ENCODING_BATCH = 64
@@ -70,10 +70,12 @@ def encode_frames(
         advance: Called with the number of frames just encoded.
     """
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    device = policy.action_space.scale.device
     for batch in dataset.in_order(ENCODING_BATCH):
+        batch = Batch(*(None if part is None else part.to(device) for part in batch))
         stage = policy.encode(batch.images, batch.instruction, batch.proprio)
         target = policy.action_space.normalise(batch.chunk, batch.proprio)
-        parts.append((stage.z_mean, stage.z_logvar, target, batch.mask))
+        parts.append((stage.z_mean.cpu(), stage.z_logvar.cpu(), target.cpu(), batch.mask.cpu()))
         advance(len(target))
     return EncodedFrames(*(torch.cat(column) for column in zip(*parts, strict=True)))
 

@@ -13,18 +13,19 @@ import torch
 from rich.progress import Progress
 
 from dygro_ros.errors import DataError
-from models.base_policy import BasePolicy, NanoConfig
+from models.base_policy import BasePolicy, PolicyConfig
 from training.checkpoint import has_state
 from training.dataset import FrameDataset
 from training.head_refinement import encode_frames, refine_head
 from training.monitor import MetricLog, progress_bar
 from training.pretrainer import PretrainConfig, Pretrainer
+from training.processes import ALONE, Processes
 
 CHECKPOINT_FOLDER = "checkpoint"
 STAGE = "pretrain"
 
 
-def fingerprint_of(config: PretrainConfig, network: NanoConfig, dataset: FrameDataset) -> dict[str, Any]:
+def fingerprint_of(config: PretrainConfig, network: PolicyConfig, dataset: FrameDataset) -> dict[str, Any]:
     """Return what a checkpoint must match: configuration, sizes, and the demonstrations' frame counts."""
     return {
         "pretrain": asdict(config),
@@ -35,14 +36,15 @@ def fingerprint_of(config: PretrainConfig, network: NanoConfig, dataset: FrameDa
 
 def pretrain(
     config: PretrainConfig,
-    network: NanoConfig,
+    network: PolicyConfig,
     dataset: FrameDataset,
     folder: Path,
     *,
     resume: bool = False,
     start: BasePolicy | None = None,
+    processes: Processes = ALONE,
 ) -> BasePolicy:
-    """Run Stage I and return the frozen policy with averaged weights.
+    """Run Stage I and return the frozen policy with averaged weights, on the CPU.
 
     Args:
         config: How to learn.
@@ -51,6 +53,8 @@ def pretrain(
         folder: Checkpoints (`checkpoint/`) and log (`pretrain.jsonl`) go there.
         resume: Go on from the newest checkpoint, if there is one.
         start: Begin with this policy's weights and normalisation instead of fresh ones.
+        processes: Who trains together; all call this alike. Only the main one writes, and returns a policy
+            whose head was refined.
 
     Raises:
         CheckpointError: The checkpoint is damaged or belongs to another configuration.
@@ -67,9 +71,14 @@ def pretrain(
     checkpoint = folder / CHECKPOINT_FOLDER
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        trainer = Pretrainer(config, network, dataset, start)
+        trainer = Pretrainer(config, network, dataset, start, processes)
         if resume and has_state(checkpoint):
             trainer.restore(checkpoint, fingerprint)
+        processes.wait()
+        if not processes.main:
+            while trainer.steps_done < config.steps:
+                trainer.step()
+            return trainer.averaged_policy().cpu()
         with MetricLog(folder, STAGE, resume_step=trainer.steps_done) as log, progress_bar() as progress:
             task = progress.add_task("Stage I", total=config.steps, completed=trainer.steps_done, status="")
             gathered: list[dict[str, float]] = []
@@ -87,7 +96,7 @@ def pretrain(
                     trainer.save(checkpoint, fingerprint)
             policy = trainer.averaged_policy()
             _refine(config, policy, dataset, log, progress)
-        return policy
+        return policy.cpu()
 
 
 def _refine(
@@ -97,6 +106,7 @@ def _refine(
         return
     encoding = progress.add_task("Stage I, encoding", total=len(dataset), status="")
     frames = encode_frames(policy, dataset, lambda count: progress.advance(encoding, count))
+    policy.cpu()
     task = progress.add_task("Stage I, head", total=config.head_refinement.steps, status="")
 
     def record(step: int, metrics: dict[str, float]) -> None:

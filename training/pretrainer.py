@@ -8,8 +8,9 @@ policy. Knows nothing of files but its own checkpoint; `pretrain` runs it.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from dygro_ros.errors import DataError
-from models.base_policy import BasePolicy, NanoConfig
+from models.base_policy import BasePolicy, PolicyConfig, StageOne
 from models.information import CriticObjective, InformationCritic, derangement
+from models.lora import add_lora, merge_lora
 from training.augmentation import jitter_colours
 from training.checkpoint import load_state, optimizer_state, restore_optimizer, save_state
 from training.dataset import Batch, FrameDataset, FrameSampler, SamplerState
 from training.head_refinement import HeadRefinementConfig
 from training.monitor import check_finite, check_finite_tensors, named_gradients
+from training.processes import ALONE, Processes
 
 OBJECT_COORDINATES = 6  # two objects, x y z
 
@@ -39,6 +42,8 @@ class PretrainConfig:
     """Frames a step; on a CPU small batches train faster for the same frames."""
     learning_rate: float = 3e-3
     """Peak rate of AdamW, reached after the warm-up, then down by a cosine."""
+    pretrained_rate: float = 1.0
+    """Rate of pretrained towers as a share of the others'; what is trained from scratch has none."""
     warmup_steps: int = 100
     """Steps of linear warm-up."""
     weight_decay: float = 1e-2
@@ -64,7 +69,9 @@ class PretrainConfig:
     channel_gain: float = 0.08
     """Largest relative change of a colour channel. Nothing geometric: it would move the millimetres."""
     mixed_precision: bool | None = None
-    """bfloat16 in convolutions and attention; unset: where the processor has instructions for it."""
+    """bfloat16 in convolutions and attention; unset: on GPUs, and where the processor has instructions."""
+    lora_rank: int = 0
+    """Rank of adapters on the pretrained towers, which then keep their weights; 0 trains the weights."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     log_every: int = 20
@@ -88,6 +95,18 @@ def has_bfloat16_instructions() -> bool:
     return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+class _Encoder(nn.Module):
+    """The part of a step that processes share, in one forward; holds all that the loss trains."""
+
+    def __init__(self, policy: BasePolicy, objects: nn.Module) -> None:
+        super().__init__()
+        self.policy = policy
+        self.objects = objects
+
+    def forward(self, images: Tensor, instruction: Tensor, proprio: Tensor) -> StageOne:
+        return self.policy.encode(images, instruction, proprio)
+
+
 class Pretrainer:
     """Networks, optimisers and data order of Stage I; one call of `step` is one gradient step.
 
@@ -98,23 +117,30 @@ class Pretrainer:
         network: Sizes of the policy.
         dataset: Demonstrations.
         start: Policy whose weights to begin with.
+        processes: Who trains together, and on which device.
     """
 
     def __init__(
         self,
         config: PretrainConfig,
-        network: NanoConfig,
+        network: PolicyConfig,
         dataset: FrameDataset,
         start: BasePolicy | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.config = config
+        self.processes = processes
+        self._rows = processes.rows(config.batch_size)
         # A policy to go on from keeps its own normalisation: its weights mean nothing with another.
         self.policy = BasePolicy(network, start.action_space if start else dataset.action_space())
         if start is not None:
             self.policy.load_state_dict(start.state_dict())
-        precise = (
-            config.mixed_precision if config.mixed_precision is not None else has_bfloat16_instructions()
-        )
+        if config.lora_rank:
+            for part in self.policy.backbone.pretrained_parts():
+                add_lora(part, config.lora_rank)
+        precise = config.mixed_precision
+        if precise is None:
+            precise = processes.device.type == "cuda" or has_bfloat16_instructions()
         self.policy.backbone.mixed_precision = precise
         self.critic = InformationCritic(
             self.policy.task_feature_size, network.z_tokens * network.z_dim, config.critic_width
@@ -126,13 +152,15 @@ class Pretrainer:
                 "none: set lambda_objects to 0"
             )
         self.objects = nn.Linear(network.z_tokens * network.z_dim, OBJECT_COORDINATES)
+        self.objects.requires_grad_(config.lambda_objects > 0)
+        for module in (self.policy, self.objects, self.critic, self.objective):
+            module.to(processes.device)
+        self._encode = processes.wrap(_Encoder(self.policy, self.objects))
         self.policy_optimizer = torch.optim.AdamW(
-            _decay_groups(nn.ModuleList((self.policy, self.objects)), config.weight_decay),
-            lr=config.learning_rate,
-            betas=(0.9, 0.98),
+            _parameter_groups(self.policy, self.objects, config), lr=config.learning_rate, betas=(0.9, 0.98)
         )
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.critic_learning_rate)
-        self.average = {name: value.detach().clone() for name, value in self.policy.named_parameters()}
+        self.average = {name: value.detach().clone() for name, value in self._learning()}
         self.sampler = FrameSampler(dataset, config.batch_size, config.seed)
         self.steps_done = 0
 
@@ -142,10 +170,10 @@ class Pretrainer:
         Raises:
             NotFiniteError: A loss or a gradient is not finite; names it.
         """
-        batch = self.sampler.next()
+        batch = on_device(self.sampler.next(), self.processes.device)
         rate = learning_rate(self.config, self.steps_done)
         for group in self.policy_optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.policy.train()
         metrics = self._learn(batch)
         self._update_average()
@@ -155,9 +183,11 @@ class Pretrainer:
     def _learn(self, batch: Batch) -> dict[str, float]:
         policy = self.policy
         images = jitter_colours(
-            batch.images, self.config.brightness, self.config.contrast, self.config.channel_gain
+            batch.images, self.config.brightness, self.config.contrast, self.config.channel_gain, self._rows
         )
-        stage = policy.encode(images, batch.instruction, batch.proprio)
+        own: StageOne = self._encode(images, batch.instruction[self._rows], batch.proprio[self._rows])
+        # From here on each process computes the joint batch.
+        stage = StageOne(*(self.processes.gather(part) for part in own))
         z = policy.sample(stage)
         target = policy.action_space.normalise(batch.chunk, batch.proprio)
         cloning = policy.bc_loss(z, target, batch.mask)
@@ -169,7 +199,7 @@ class Pretrainer:
             metrics["objects_loss"] = objects.item()
         if self.config.lambda_ib > 0:
             observation = stage.task_features.detach()
-            permutation = derangement(len(z))
+            permutation = derangement(len(z)).to(z.device)
             critic_bound = self.critic_step(observation, z.detach(), permutation)
             bound = self.bound_for_encoder(observation, z, permutation)
             # Mutual information is never negative: a bound below 0 only says that T is behind, and descending
@@ -196,6 +226,7 @@ class Pretrainer:
         loss, bound = self.objective(self.critic(observation, z), self.critic(observation, z[permutation]))
         self.critic_optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.processes.average_gradients(self.critic)
         self.critic_optimizer.step()
         return float(bound)
 
@@ -213,14 +244,18 @@ class Pretrainer:
     def _update_average(self) -> None:
         # Early on a short memory: the first weights are noise.
         decay = min(self.config.average_decay, (1 + self.steps_done) / (10 + self.steps_done))
-        parameters = [parameter.detach() for parameter in self.policy.parameters()]
+        parameters = [parameter.detach() for _, parameter in self._learning()]
         torch._foreach_lerp_(list(self.average.values()), parameters, 1.0 - decay)
 
     def averaged_policy(self) -> BasePolicy:
         """Return a frozen policy in evaluation mode with the averaged weights."""
-        policy = BasePolicy(self.policy.config, self.policy.action_space)
+        policy = copy.deepcopy(self.policy)
         policy.load_state_dict({**self.policy.state_dict(), **self.average})
+        merge_lora(policy)
         return policy.eval().requires_grad_(False)
+
+    def _learning(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, value) for name, value in self.policy.named_parameters() if value.requires_grad)
 
     def save(self, folder: Path, fingerprint: Mapping[str, Any]) -> None:
         """Write everything that the next step depends on."""
@@ -234,6 +269,8 @@ class Pretrainer:
             "critic_optimizer": optimizer_state(self.critic_optimizer),
             "generator": torch.get_rng_state(),
         }
+        if self.processes.device.type == "cuda":
+            tensors["device_generator"] = torch.cuda.get_rng_state(self.processes.device)
         scalars = {"steps_done": self.steps_done, "sampler": asdict(self.sampler.state)}
         save_state(folder, tensors, scalars, fingerprint=fingerprint)
 
@@ -253,6 +290,8 @@ class Pretrainer:
         restore_optimizer(self.policy_optimizer, tensors["policy_optimizer"])
         restore_optimizer(self.critic_optimizer, tensors["critic_optimizer"])
         torch.set_rng_state(tensors["generator"])
+        if self.processes.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["device_generator"], self.processes.device)
         self.steps_done = int(scalars["steps_done"])
         self.sampler = FrameSampler(
             self.sampler.dataset,
@@ -262,11 +301,23 @@ class Pretrainer:
         )
 
 
-def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    parameters = list(module.parameters())
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Return the batch with its tensors on a device."""
+    return Batch(*(None if part is None else part.to(device) for part in batch))
+
+
+def _parameter_groups(policy: BasePolicy, objects: nn.Module, config: PretrainConfig) -> list[dict[str, Any]]:
+    """Return what learns: pretrained parts at a share of the rate, matrices with decay."""
+    pretrained = {id(p) for module in policy.backbone.pretrained_parts() for p in module.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in (*policy.parameters(), *objects.parameters()):
+        if parameter.requires_grad:
+            share = config.pretrained_rate if id(parameter) in pretrained else 1.0
+            decay = config.weight_decay if parameter.dim() >= 2 else 0.0
+            groups.setdefault((share, decay), []).append(parameter)
     return [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": decay, "share": share}
+        for (share, decay), parameters in groups.items()
     ]
 
 

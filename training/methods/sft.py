@@ -9,6 +9,7 @@ from models.base_policy import BasePolicy
 from training.dataset import FrameDataset
 from training.pretrain import pretrain
 from training.pretrainer import PretrainConfig
+from training.processes import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class SftConfig:
     """Further gradient steps on the demonstrations."""
     learning_rate: float = 3e-4
     """Peak rate: below Stage I's, because the weights are no longer fresh."""
+    lora_rank: int = 0
+    """Rank of adapters on pretrained towers, whose own weights then stay; 0 trains the weights themselves."""
 
 
 def fine_tune(
@@ -29,12 +32,14 @@ def fine_tune(
     folder: Path,
     *,
     resume: bool,
+    processes: Processes = ALONE,
 ) -> BasePolicy:
     """Continue Stage I from `base`; everything but steps, rate and seed is as it was in Stage I."""
     continued = replace(
         pretrain_config,
         steps=config.steps,
         learning_rate=config.learning_rate,
+        lora_rank=config.lora_rank,
         seed=pretrain_config.seed + 1,
     )
-    return pretrain(continued, base.config, dataset, folder, resume=resume, start=base)
+    return pretrain(continued, base.config, dataset, folder, resume=resume, start=base, processes=processes)
