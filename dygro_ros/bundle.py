@@ -1,9 +1,10 @@
 """The policy bundle: write it, read it, and refuse it by the name of the field that does not fit.
 
-A bundle is a folder: `policy.onnx`, `manifest.json`, `golden.npz` (fixed inputs and the training code's
-answers) and the tokenizer's files if the policy has one. Four things are held against one another when a
-bundle is read: the manifest's own rules, the size and hash of each file, the copy of the contract that was
-sealed into the golden frames at export, and the golden frames themselves (shapes, limits, residual bound).
+A bundle is a folder: `policy.onnx` (large weights in `policy.onnx.data`), `manifest.json`, `golden.npz`
+(fixed inputs and the training code's answers) and the tokenizer if the policy has one. Four things are held
+against one another when a bundle is read: the manifest's own rules, the size and hash of each file, the copy
+of the contract that was sealed into the golden frames at export, and the golden frames themselves (shapes,
+limits, residual bound).
 `Bundle.require` then compares with what the robot has, and `verify_golden` recomputes the answers.
 Knows nothing of ONNX Runtime: `dygro_ros.inference` runs the graph.
 """
@@ -133,7 +134,7 @@ def write_bundle(
     graph: bytes,
     golden: GoldenFrames,
     *,
-    extra_files: Mapping[str, bytes] | None = None,
+    extra_files: Mapping[str, bytes | Path] | None = None,
     overwrite: bool = False,
     verify: Callable[[Bundle], None] | None = None,
 ) -> Bundle:
@@ -144,7 +145,8 @@ def write_bundle(
         contract: Everything of the manifest but the list of files.
         graph: The serialised ONNX model.
         golden: Fixed inputs and the training code's answers.
-        extra_files: Tokenizer files, by relative path.
+        extra_files: Tokenizer files and the graph's external data, by relative path: content, or the file to
+            copy.
         overwrite: Replace an earlier bundle at `out`; anything else there is never replaced.
         verify: Called with the finished bundle before it gets its name; if it raises, `out` stays as it was.
 
@@ -156,11 +158,9 @@ def write_bundle(
     if os.path.lexists(out) and not (overwrite and is_bundle):
         advice = "say overwrite to replace it" if is_bundle else "it is no policy bundle"
         raise BundleError(f"{out} exists and is not overwritten: {advice}")
-    contents = {GRAPH_FILE: graph, GOLDEN_FILE: pack_golden(golden, contract), **(extra_files or {})}
-    files = {
-        name: FileSpec(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        for name, data in sorted(contents.items())
-    }
+    contents: dict[str, bytes | Path] = {GRAPH_FILE: graph, GOLDEN_FILE: pack_golden(golden, contract)}
+    contents |= extra_files or {}
+    files = {name: _file_spec(data) for name, data in sorted(contents.items())}
     manifest = Manifest(**dict(contract), files=files)
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -168,7 +168,10 @@ def write_bundle(
         for name, data in contents.items():
             place = beside / _safe(name, out)
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(data)
+            if isinstance(data, Path):
+                shutil.copyfile(data, place)
+            else:
+                place.write_bytes(data)
         (beside / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         beside.chmod(0o755)
         bundle = read_bundle(beside)
@@ -246,6 +249,13 @@ def verify_golden(bundle: Bundle, policy: Policy) -> NDArray[np.float64]:
             f"the training code's by {worst.max():.3g} {joint.unit} at joint {joint.name}"
         )
     return worst
+
+
+def _file_spec(data: bytes | Path) -> FileSpec:
+    if isinstance(data, bytes):
+        return FileSpec(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    with data.open("rb") as stream:
+        return FileSpec(bytes=data.stat().st_size, sha256=_sha256(stream))
 
 
 def _plain(section: Any) -> Any:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from dygro_ros.errors import BundleError, DependencyError
 
 _ORT_TYPES = {"uint8": "tensor(uint8)", "int32": "tensor(int32)", "float32": "tensor(float)"}
+EXTERNAL_DATA_SUFFIX = ".data"
 _LOG = logging.getLogger(__name__)
 
 
@@ -95,7 +96,7 @@ class EngineSession:
         gpu = find_gpu(self._cudart)
         graph = graph_path.read_bytes()
         self._logger = self._trt.Logger(self._trt.Logger.ERROR)
-        kept = folder / _file_name(graph, gpu, self._trt.__version__)
+        kept = folder / _file_name(_digest(graph, graph_path), gpu, self._trt.__version__)
         self._engine: Any = self._deserialize(kept.read_bytes()) if kept.is_file() else None
         if self._engine is None:
             _LOG.warning("building a TensorRT engine for %s: this takes a minute or more, once", gpu.name)
@@ -146,9 +147,12 @@ class EngineSession:
     def _build(self, graph: bytes, path: Path) -> bytes:
         trt = self._trt
         builder = trt.Builder(self._logger)
-        network = builder.create_network(0)
+        # Types are the graph's own: what was exported in half precision runs in it, and nothing else does.
+        strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        network = builder.create_network(strongly_typed)
         parser = trt.OnnxParser(network, self._logger)
-        if not parser.parse(graph):
+        # By its path the parser finds the weights that lie beside the graph.
+        if not parser.parse(graph, str(path)):
             reasons = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
             raise BundleError(f"{path}: TensorRT cannot read the graph: {reasons}")
         config = builder.create_builder_config()
@@ -188,9 +192,20 @@ def _dtype(tensor: Tensor) -> np.dtype[Any]:
     return np.dtype({found: name for name, found in _ORT_TYPES.items()}.get(tensor.type, tensor.type))
 
 
-def _file_name(graph: bytes, gpu: Gpu, version: str) -> str:
+def _digest(graph: bytes, path: Path) -> str:
+    """Return the hash of a graph and of the weights beside it, if it has any there."""
+    digest = hashlib.sha256(graph)
+    data = path.with_name(path.name + EXTERNAL_DATA_SUFFIX)
+    if data.is_file():
+        with data.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _file_name(digest: str, gpu: Gpu, version: str) -> str:
     slug = re.sub(r"[^A-Za-z0-9]+", "-", gpu.name).strip("-")
-    graph_hash = hashlib.sha256(graph).hexdigest()[:16]
+    graph_hash = digest[:16]
     return f"{graph_hash}-{slug}-cc{gpu.compute_capability}-trt{version}.engine"
 
 

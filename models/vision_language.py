@@ -65,10 +65,10 @@ class FusedVision(nn.Module):
         """Return patch tokens (N, P, W) for pixels (N, 3, H, W) in [0, 1]."""
         keeps = self.gradient_checkpointing and self.training
         kind = next(self.projector.parameters()).dtype
-        x = self.dinov2.embeddings(((pixels - self.colour_mean) / self.colour_std).to(kind))
+        x = self.dinov2.embeddings((pixels - self.colour_mean) / self.colour_std).to(kind)
         for layer in self.dinov2.encoder.layer:
             x = _run(layer, keeps, x)
-        y = self.siglip.embeddings((pixels * 2.0 - 1.0).to(kind))
+        y = self.siglip.embeddings(pixels * 2.0 - 1.0).to(kind)
         for layer in self.siglip.encoder.layers:
             y = _run(layer, keeps, y, attention_mask=None)
         # DINOv2's first token is its class token.

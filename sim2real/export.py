@@ -7,42 +7,38 @@ bundle that exists has passed. Knows nothing of training: whoever trained says w
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import onnx
-import onnx_ir
-import onnx_ir.passes.common as onnx_passes
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from dygro_ros.bundle import Bundle, read_bundle, verify_golden, write_bundle
+from dygro_ros.bundle import GRAPH_FILE, Bundle, read_bundle, verify_golden, write_bundle
 from dygro_ros.errors import BundleError
 from dygro_ros.golden import GoldenFrames
-from dygro_ros.inference import OnnxPolicy
+from dygro_ros.inference import OnnxPolicy, Provider
+from dygro_ros.instruction_codec import BYTES, InstructionCodec
 from dygro_ros.layout import (
     ACTION_SIZE,
     ARM_INDICES,
     CONTROL_RATE_HZ,
     GRIPPER_INDICES,
-    INSTRUCTION_BYTES,
     JOINT_LOWER,
     JOINT_UPPER,
-    encode_instruction,
 )
 from dygro_ros.manifest import (
     GOLDEN_TOLERANCE_RAD,
+    HALF_PRECISION_TOLERANCE_RAD,
     ActionSpec,
     CameraSpec,
     Contract,
     GoldenSpec,
-    InstructionSpec,
+    HalfPrecisionGoldenSpec,
     NormalisationSpec,
     ProprioSpec,
     ResidualSpec,
@@ -52,14 +48,13 @@ from dygro_ros.manifest import (
     standard_joints,
 )
 from models.dygro_policy import DygroPolicy
+from models.half_precision import HALF_TYPES, in_half_precision
 from models.residual import ResidualPolicy
 from sim2real.bundle_episodes import Cell, cell_interface
 from sim2real.cell.work_cell import CAMERA_NAMES
-from sim2real.tensorrt_check import why_not_tensorrt
+from sim2real.onnx_graph import EXTERNAL_ABOVE, write_onnx
 
-# What torch's exporter writes natively, and old enough for the ONNX Runtime of ROS 2 Humble's Python 3.10.
-OPSET = 18
-_LOG = logging.getLogger(__name__)
+Precision = Literal["float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +68,8 @@ class PolicyFacts:
     normalisation: NormalisationSpec
     residual: ResidualSpec
     training: TrainingSpec
+    codec: InstructionCodec = BYTES
+    """How the policy reads instructions."""
 
 
 @dataclass(frozen=True)
@@ -93,30 +90,58 @@ def no_residual() -> ResidualSpec:
 
 
 def export_bundle(
-    policy: nn.Module, facts: PolicyFacts, golden: GoldenInputs, out: Path, *, overwrite: bool = False
+    policy: nn.Module,
+    facts: PolicyFacts,
+    golden: GoldenInputs,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    precision: Precision = "float32",
+    provider: Provider = "cpu",
+    external_above: int = EXTERNAL_ABOVE,
 ) -> Bundle:
     """Export a policy and write the bundle.
 
     Args:
-        policy: Maps images (1, V, H, W, 3) uint8, instruction (1, 96) uint8 and proprio (1, 14) float32 to
+        policy: Maps images (1, V, H, W, 3) uint8, encoded instruction (1, L) and proprio (1, 14) float32 to
             (chunk (1, h, 14), base chunk (1, h, 14), gates (1, E), task embedding (1, T)); joint units.
         facts: Cameras, rate, normalisation, residual and where the policy comes from.
         golden: Frames whose answers go into the bundle.
         out: Folder to make.
         overwrite: Replace an earlier bundle at `out`.
+        precision: Of backbone and fusion; the golden answers are float32's whatever it is.
+        provider: What runs the graph when it is held against torch; bfloat16 needs a GPU.
+        external_above: Bytes of parameters above which they get a file of their own.
 
     Raises:
-        BundleError: `out` exists, the graph's answers differ from torch's by more than 1e-4 rad, or what the
-            facts say contradicts what the policy does; `out` is then untouched.
+        BundleError: `out` exists, the graph's answers differ from torch's by more than 1e-4 rad (1e-2 in half
+            precision), or what the facts say contradicts what the policy does; `out` is then untouched.
     """
     was_training = policy.training
     policy.eval()
-    try:
-        frames = answer_frames(policy, golden)
-        graph = export_graph(policy, frames)
-    finally:
-        policy.train(was_training)
-    contract = Contract(
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.graph.", dir=out.parent) as folder:
+        try:
+            frames = answer_frames(policy, golden, facts.codec)
+            graph, *data = write_graph(
+                rounded(policy, precision), frames, Path(folder) / GRAPH_FILE, external_above
+            )
+        finally:
+            policy.train(was_training)
+        return write_bundle(
+            out,
+            _contract(facts, frames, precision),
+            graph.read_bytes(),
+            frames,
+            extra_files={**facts.codec.files, **{path.name: path for path in data}},
+            overwrite=overwrite,
+            verify=lambda bundle: verify_parity(bundle, provider),
+        )
+
+
+def _contract(facts: PolicyFacts, frames: GoldenFrames, precision: Precision) -> Contract:
+    spec = facts.codec.spec
+    return Contract(
         schema_version=1,
         cameras=facts.cameras,
         joints=standard_joints(),
@@ -127,38 +152,40 @@ def export_bundle(
         ),
         normalisation=facts.normalisation,
         residual=facts.residual,
-        instruction=InstructionSpec(
-            encoding="utf-8 bytes, zero padded", length=INSTRUCTION_BYTES, empty_allowed=False
-        ),
+        instruction=spec,
         training=facts.training,
         graph=expected_graph(
-            facts.cameras, frames.chunk.shape[1], facts.residual.experts, frames.task_embedding.shape[1]
+            facts.cameras, frames.chunk.shape[1], facts.residual.experts, frames.task_embedding.shape[1], spec
         ),
-        golden=GoldenSpec(frames=frames.frames, tolerance_rad=GOLDEN_TOLERANCE_RAD),
+        golden=GoldenSpec(frames=frames.frames, tolerance_rad=GOLDEN_TOLERANCE_RAD)
+        if precision == "float32"
+        else HalfPrecisionGoldenSpec(
+            frames=frames.frames, tolerance_rad=HALF_PRECISION_TOLERANCE_RAD, precision=precision
+        ),
     )
-    return write_bundle(out, contract, graph, frames, overwrite=overwrite, verify=verify_parity)
 
 
-def verify_parity(bundle: Bundle) -> None:
+def verify_parity(bundle: Bundle, provider: Provider = "cpu") -> None:
     """Run the bundle's graph on its golden frames, gates and task embedding included.
 
     Raises:
         BundleError: An answer differs from the training code's.
     """
-    policy = OnnxPolicy(bundle)
+    policy = OnnxPolicy(bundle, provider=provider)
     verify_golden(bundle, policy)
     golden = bundle.golden
+    largest = 1e-3 if bundle.manifest.golden.tolerance_rad <= GOLDEN_TOLERANCE_RAD else 0.1
     for frame in range(golden.frames):
         answer = policy.infer_arrays(golden.images[frame], golden.instruction[frame], golden.proprio[frame])
         for name in ("gates", "task_embedding"):
             error = float(np.abs(getattr(answer, name) - getattr(golden, name)[frame]).max())
-            if not error <= 1e-3:
+            if not error <= largest:
                 raise BundleError(f"{bundle.path}: {name} differs from the training code's by {error:.3g}")
 
 
-def answer_frames(policy: nn.Module, golden: GoldenInputs) -> GoldenFrames:
+def answer_frames(policy: nn.Module, golden: GoldenInputs, codec: InstructionCodec = BYTES) -> GoldenFrames:
     """Return the golden inputs with the torch module's answers, one frame at a time."""
-    instruction = np.stack([encode_instruction(text) for text in golden.instructions])
+    instruction = np.stack([codec.encode(text) for text in golden.instructions])
     answers: list[list[NDArray[np.float32]]] = []
     with torch.no_grad():
         for images, text, proprio in zip(golden.images, instruction, golden.proprio, strict=True):
@@ -178,74 +205,33 @@ def answer_frames(policy: nn.Module, golden: GoldenInputs) -> GoldenFrames:
     )
 
 
-def export_graph(policy: nn.Module, frames: GoldenFrames) -> bytes:
-    """Return the checked ONNX model for batch 1, with shared initialisers and no trace of the source code."""
+def write_graph(policy: nn.Module, frames: GoldenFrames, path: Path, external_above: int) -> list[Path]:
+    """Write the checked ONNX model for batch 1, with shared initialisers and no trace of the source code."""
     images, instruction, proprio = (
         torch.from_numpy(array[:1].copy()) for array in (frames.images, frames.instruction, frames.proprio)
     )
-    arguments = (images, instruction, proprio)
-    return to_onnx(policy, arguments, ("chunk", "base_chunk", "gates", "task_embedding"))
+    outputs = ("chunk", "base_chunk", "gates", "task_embedding")
+    return write_onnx(policy, (images, instruction, proprio), outputs, path, external_above=external_above)
 
 
-def to_onnx(module: nn.Module, arguments: tuple[Tensor, Tensor, Tensor], outputs: tuple[str, ...]) -> bytes:
-    """Return a module of (images, instruction, proprio) as a checked ONNX model of the arguments' shapes."""
-    with warnings.catch_warnings(), _quiet(_CHATTY_LOGGERS):
-        # torch.export copies its own deprecated LeafSpec; no caller can avoid that.
-        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-        program = torch.onnx.export(
-            module,
-            arguments,
-            input_names=["images", "instruction", "proprio"],
-            output_names=list(outputs),
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    if program is None:
-        raise BundleError("torch.onnx.export returned no program")
-    clean_up = onnx_ir.passes.Sequential(
-        onnx_passes.ClearMetadataAndDocStringPass(),
-        onnx_passes.LiftConstantsToInitializersPass(),
-        onnx_passes.DeduplicateInitializersPass(),
-        onnx_passes.CommonSubexpressionEliminationPass(),
-        onnx_passes.RemoveUnusedNodesPass(),
-        onnx_passes.RemoveUnusedOpsetsPass(),
-    )
-    with _quiet(_CHATTY_LOGGERS):
-        cleaned = clean_up(program.model).model
-    model = onnx_ir.to_proto(cleaned)
-    onnx.checker.check_model(model, full_check=True)
-    for reason in why_not_tensorrt(model):
-        _LOG.warning("TensorRT cannot run the graph: %s", reason)
-    data: bytes = model.SerializeToString()
-    return data
+def rounded(policy: nn.Module, precision: Precision) -> nn.Module:
+    """Return the policy with backbone and fusion in that precision.
 
-
-# They report the absence of torchvision, which nothing here needs, operators that were not folded, and that a
-# constant output (a base policy's gates) was not shared.
-_CHATTY_LOGGERS = (
-    "torch.onnx._internal.exporter._registration",
-    "onnxscript.optimizer._constant_folding",
-    "onnx_ir.passes.common.initializer_deduplication",
-)
-
-
-@contextmanager
-def _quiet(names: tuple[str, ...]) -> Iterator[None]:
-    """Let only errors of these loggers through."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    Raises:
+        BundleError: The policy has no part that may be rounded.
+    """
+    if precision == "float32":
+        return policy
+    if not isinstance(policy, DygroPolicy):
+        raise BundleError(f"precision {precision} is for a DygroPolicy, got a {type(policy).__name__}")
     try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        base = in_half_precision(policy.base, HALF_TYPES[precision])
+    except ValueError as error:
+        raise BundleError(f"precision {precision}: {error}") from error
+    return DygroPolicy(base, policy.residual).eval()
 
 
-def facts_of(policy: DygroPolicy, training: TrainingSpec) -> PolicyFacts:
+def facts_of(policy: DygroPolicy, training: TrainingSpec, codec: InstructionCodec = BYTES) -> PolicyFacts:
     """Return the facts of a policy, with or without residual, that was trained in the simulated cell."""
     config, space = policy.base.config, policy.base.action_space
     names = CAMERA_NAMES[: config.cameras]
@@ -262,6 +248,7 @@ def facts_of(policy: DygroPolicy, training: TrainingSpec) -> PolicyFacts:
         ),
         residual=no_residual() if policy.residual is None else _residual_spec(policy.residual),
         training=training,
+        codec=codec,
     )
 
 
@@ -299,6 +286,6 @@ def cell_golden_inputs(cell: Cell, tasks: tuple[str, ...], seeds: Sequence[int])
 def describe(bundle_path: Path) -> str:
     """Return one line on a bundle, for a command's last word."""
     bundle = read_bundle(bundle_path)
-    size_mb = bundle.graph_path.stat().st_size / 1e6
+    size_mb = sum(spec.bytes for name, spec in bundle.manifest.files.items() if GRAPH_FILE in name) / 1e6
     training = bundle.manifest.training
     return f"{bundle_path}: {training.method}, seed {training.seed}, graph {size_mb:.1f} MB, parity checked"

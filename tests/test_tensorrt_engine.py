@@ -81,6 +81,7 @@ class TensorRt:
     __version__ = "10.9.0.34"
     TensorIOMode = Mode
     BuilderFlag = SimpleNamespace(TF32="TF32")
+    NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
 
     def __init__(self) -> None:
         self.built = 0
@@ -104,13 +105,15 @@ class TensorRt:
             return b"plan" + bytes(network.graph)
 
         return SimpleNamespace(
-            create_network=lambda flags: SimpleNamespace(graph=b""),
+            create_network=lambda flags: SimpleNamespace(graph=b"", flags=flags),
             create_builder_config=lambda: SimpleNamespace(clear_flag=self.cleared.append),
             build_serialized_network=build,
         )
 
     def OnnxParser(self, network: Any, logger: Any) -> Any:
-        def parse(graph: bytes) -> bool:
+        def parse(graph: bytes, path: str) -> bool:
+            assert network.flags == 1 << 1
+            assert Path(path).read_bytes() == graph
             network.graph = graph
             return not self.refuses
 
@@ -181,6 +184,11 @@ def test_an_engine_is_built_once_for_graph_gpu_and_version(bundle: Bundle, tmp_p
     other.write_bytes(bundle.graph_path.read_bytes() + b"\x3a\x00")
     EngineSession(other, tmp_path, (trt, Cuda()))
     assert trt.built == 3
+    # Weights beside a graph belong to it.
+    (tmp_path / "other.onnx.data").write_bytes(b"weights")
+    EngineSession(other, tmp_path, (trt, Cuda()))
+    EngineSession(other, tmp_path, (trt, Cuda()))
+    assert trt.built == 4
 
 
 def test_a_damaged_engine_is_built_anew(bundle: Bundle, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dygro_ros.layout import INSTRUCTION_BYTES
 from models.base_policy import BasePolicy
-from sim2real.export import to_onnx
+from sim2real.onnx_graph import to_onnx
 from training.stage_one import load_base_policy
 
 GRAPH_FILE = "frozen_base.onnx"
