@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -89,6 +90,15 @@ def test_a_long_instruction_is_cut_after_a_whole_word_and_told_once(
     short = policy.actions(from_policy_client(client_observation(("lift " * 19).strip()), HEAD))
     np.testing.assert_array_equal(found, short)
     assert len([record for record in caplog.records if "was cut to" in record.message]) == 1
+
+
+def test_what_is_not_read_in_bytes_is_not_cut_by_bytes(bundle: Path) -> None:
+    policy = RobotwinPolicy(bundle)
+    tokens = SimpleNamespace(encoding="tokens", length=8)
+    policy.manifest = policy.manifest.model_copy(update={"instruction": tokens})
+    seen = from_policy_client(client_observation("lift the cup"), HEAD)
+    chunk = RobotwinPolicy(bundle).actions(seen)
+    np.testing.assert_array_equal(policy.actions(seen), chunk)
 
 
 def test_a_cut_counts_bytes_and_keeps_a_word_at_least() -> None:

@@ -118,9 +118,13 @@ class RobotwinPolicy:
                 )
 
     def _fitted(self, instruction: str) -> str:
-        """Return the instruction, cut after the last whole word that there is room for; says so once."""
+        """Return the instruction, cut after the last whole word that there is room for; says so once.
+
+        What is read by a tokenizer is left to it: its room is not counted in bytes.
+        """
         room = self.manifest.instruction.length
-        if len(instruction.encode()) <= room:
+        in_bytes = self.manifest.instruction.encoding.startswith("utf-8 bytes")
+        if not in_bytes or len(instruction.encode()) <= room:
             return instruction
         short = fit_instruction(instruction, room)
         if instruction not in self._shortened:
