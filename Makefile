@@ -7,10 +7,11 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c '$(IN_RANGE)' 2>/dev/null && { echo $$python; break; }; done)
 PIP_ARGS ?=
 BUNDLE ?= runs/demo/bundle
+ASSETS ?= ../shared/libero_assets/assets
 # The others compare trained policies: see their --help.
 BENCHMARKS := cell_speed experts stage_one_speed mutual_information
 
-.PHONY: help setup demo robot test lint format bench clean
+.PHONY: help setup demo robot libero test lint format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +37,9 @@ robot: $(STAMP) ## the ROS 2 nodes, over real DDS, drive the simulated robot wit
 		"minutes; or name another: make robot BUNDLE=runs/nano/bundle" >&2; exit 1; }
 	$(BIN)/python -m sim2real.robot_demo --bundle $(BUNDLE)
 
+libero: $(STAMP) ## install LIBERO into environments/libero, with the assets of ASSETS where they are
+	$(BIN)/python -m sim2real.libero.installation --pip-args="$(PIP_ARGS)" $(if $(wildcard $(ASSETS)),--assets "$(ASSETS)")
+
 test: lint ## check style and types, run the tests
 	$(BIN)/pytest
 
@@ -51,6 +55,6 @@ format: $(STAMP) ## sort imports and format
 bench: $(STAMP) ## print what benchmarks/ measures without a run of training
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
 
-clean: ## remove .venv and the caches; runs/ stays
+clean: ## remove .venv and the caches; runs/ and environments/ stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -108,11 +108,9 @@ class TaskList:
                 for suite, entries in index.items()
                 for name, entry in entries.items()
             }
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             mend = mending_command(installation.folder)
-            raise DependencyError(
-                f"{installation.index} is no index of tasks ({error!r}); run: {mend}"
-            ) from error
+            raise DependencyError(f"{installation.index} is damaged ({error!r}); run: {mend}") from error
 
     @property
     def suites(self) -> tuple[str, ...]:
