@@ -10,6 +10,8 @@ from training.demonstrations import DemonstrationConfig
 
 def test_every_preset_resolves():
     for name in PRESETS:
+        if name == "base":  # needs weights: tests/test_base_preset.py
+            continue
         config = preset(name).resolved()
         assert config.preset == name
         assert as_json(asdict(config))["run"].startswith("runs/")

@@ -8,8 +8,8 @@ import pytest
 from sim2real.libero.environment import CAMERAS, LiberoEnvironment
 from sim2real.libero.pictures import joined_faces
 
-# Prints, for each camera, the mean difference from robosuite's own picture and the share of pixels that differ
-# by more than 40 of 255; then whether what is out of view was missed; then what another context does.
+# Prints, for each camera, the mean difference from robosuite's own picture and the share of pixels that
+# differ by more than 40 of 255; then whether what is out of view was missed; then what another context does.
 COMPARE = """
 import sys
 from pathlib import Path

@@ -10,14 +10,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import tyro
+
 from dygro_ros.errors import UserError, unknown_name
 from models.base_policy import NanoConfig
 from models.residual import ResidualConfig
 from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import TASKS
 from sim2real.cell.world import CellWorld
+from sim2real.export import Precision
 from sim2real.libero.world import LiberoWorld
 from sim2real.world import World
+from training.backbone_weights import BackboneConfig
+from training.base_preset import BASE_PRETRAIN, BASE_SFT, PretrainedNetwork, resolve_network
 from training.demonstrations import DemonstrationConfig
 from training.head_refinement import HeadRefinementConfig
 from training.libero_demonstrations import LiberoConfig
@@ -27,10 +32,11 @@ from training.methods.ppo import PpoConfig
 from training.methods.sft import SftConfig
 from training.online import OnlineConfig
 from training.pretrainer import PretrainConfig
+from training.processes import DeviceName
 from training.recorded_demonstrations import RecordedConfig
 
 MethodName = Literal["dygro", "residual", "ppo", "sft"]
-PresetName = Literal["nano", "quick", "libero"]
+PresetName = Literal["nano", "quick", "base", "libero"]
 WorldName = Literal["cell", "libero"]
 METHODS: tuple[str, ...] = get_args(MethodName)
 LIBERO_TASKS = (
@@ -59,7 +65,8 @@ class TrainConfig:
     run: Path = Path("runs/nano")
     """Run folder; everything the run makes goes there."""
     preset: PresetName = "nano"
-    """Where all other options start from: nano (full run), quick (minutes) or libero (LIBERO's tasks)."""
+    """Where all other options start from: nano (full run), quick (minutes), base (pretrained, on GPUs) or
+    libero (nano on LIBERO's tasks)."""
     world: WorldName = "cell"
     """Simulated world: our work cell, or LIBERO (docs/libero.md)."""
     method: MethodName = "dygro"
@@ -72,6 +79,10 @@ class TrainConfig:
     """Domain randomisation of the cell: clean or randomized."""
     workers: int = 2
     """Rollout and collection processes."""
+    device: DeviceName = "cpu"
+    """What Stage I learns on and what runs the frozen policy; the networks of Stage II stay on the CPU."""
+    precision: Precision = "float32"
+    """Of backbone and fusion in the bundles (preset base); bfloat16 needs a GPU."""
     threads: int | None = None
     """Computing threads of Stage I and of the learner; unset: torch's own choice, every core."""
     resume: bool = False
@@ -83,7 +94,8 @@ class TrainConfig:
     demonstrations: DemonstrationConfig = field(default_factory=DemonstrationConfig)
     libero: LiberoConfig = field(default_factory=LiberoConfig)
     recorded: RecordedConfig = field(default_factory=RecordedConfig)
-    network: NanoConfig = field(default_factory=NanoConfig)
+    network: tyro.conf.AvoidSubcommands[NanoConfig | PretrainedNetwork] = field(default_factory=NanoConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     online: OnlineConfig = field(default_factory=OnlineConfig)
     off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
@@ -134,6 +146,7 @@ class TrainConfig:
             learner = self.off_policy.learner
         return replace(
             self,
+            network=resolve_network(self.network, self.backbone),
             pretrain=replace(self.pretrain, seed=self.seed),
             off_policy=replace(self.off_policy, learner=learner),
         )
@@ -199,6 +212,16 @@ def preset(name: str) -> TrainConfig:
         )
     if name == "libero":
         return libero_preset()
+    if name == "base":
+        return TrainConfig(
+            run=Path("runs/base"),
+            preset="base",
+            device="cuda",
+            demonstrations=replace(DemonstrationConfig(), image_size=PretrainedNetwork().image_size),
+            network=PretrainedNetwork(),
+            pretrain=BASE_PRETRAIN,
+            sft=BASE_SFT,
+        )
     raise unknown_name("preset", name, PRESETS, "--preset")
 
 

@@ -7,6 +7,7 @@ lies beside the weights it was made from.
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dygro_ros.layout import INSTRUCTION_BYTES
+from dygro_ros.inference import PROVIDERS, Provider, probe
+from dygro_ros.instruction_codec import Encoded
 from models.base_policy import BasePolicy
-from sim2real.onnx_graph import to_onnx
-from training.stage_one import load_base_policy
+from sim2real.onnx_graph import write_onnx
+from training.policy_folder import codec_in
+from training.stage_one import load_base_policy, load_config
 
 GRAPH_FILE = "frozen_base.onnx"
 
@@ -43,36 +46,48 @@ def export_frozen_base(folder: Path) -> None:
     policy = load_base_policy(folder)
     config = policy.config
     images = torch.zeros(1, config.cameras, config.image_size, config.image_size, 3, dtype=torch.uint8)
-    instruction = torch.zeros(1, INSTRUCTION_BYTES, dtype=torch.uint8)
-    graph = to_onnx(
-        _Outputs(policy).eval(),
-        (images, instruction, torch.zeros(1, config.proprio)),
-        ("latent", "base", "features"),
-    )
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    unfinished.write_bytes(graph)
-    os.replace(unfinished, path)
+    instruction = torch.from_numpy(codec_in(folder, config).encode("lift")).unsqueeze(0)
+    with tempfile.TemporaryDirectory(prefix=f".{GRAPH_FILE}.", dir=folder) as beside:
+        files = write_onnx(
+            _Outputs(policy).eval(),
+            (images, instruction, torch.zeros(1, config.proprio)),
+            ("latent", "base", "features"),
+            Path(beside) / GRAPH_FILE,
+        )
+        # The graph last: where it is, its data is too.
+        for file in reversed(files):
+            os.replace(file, folder / file.name)
 
 
 class FrozenBase:
-    """The exported policy of a Stage I folder, on one thread."""
+    """The exported policy of a Stage I folder, on one thread or a GPU."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the session; `export_frozen_base` has made the graph."""
+    def __init__(self, folder: Path, provider: Provider = "cpu") -> None:
+        """Open the session; `export_frozen_base` has made the graph.
+
+        Args:
+            folder: Of the Stage I policy.
+            provider: What must run it.
+
+        Raises:
+            DependencyError: ONNX Runtime has no such provider here.
+        """
+        self.codec = codec_in(folder, load_config(folder))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        probe(provider)
         self._session = onnxruntime.InferenceSession(
-            folder / GRAPH_FILE, options, providers=["CPUExecutionProvider"]
+            folder / GRAPH_FILE, options, providers=[PROVIDERS[provider]]
         )
 
     def __call__(
-        self, images: NDArray[np.uint8], instruction: NDArray[np.uint8], proprio: NDArray[np.float32]
+        self, images: NDArray[np.uint8], instruction: Encoded, proprio: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Return z's mean (Z x D,), the normalised base chunk (h, A) and the task features (F,).
 
         Args:
             images: RGB, (V, H, W, 3).
-            instruction: UTF-8 bytes, zero padded, (96,).
+            instruction: As `codec` encodes it, (L,).
             proprio: Proprioception in the robot's units, (P,).
         """
         inputs = {"images": images, "instruction": instruction, "proprio": proprio}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dygro_ros.layout import encode_instruction
+from dygro_ros.inference import Provider
 from models.action_space import ActionSpace
 from models.residual import ResidualConfig, ResidualPolicy, sample_coefficients
 from sim2real.worker_pool import WorkerPool
@@ -39,6 +39,8 @@ class RolloutSpec:
     residual: ResidualConfig
     world: World
     """Where episodes are run."""
+    provider: Provider = "cpu"
+    """What runs the frozen policy."""
 
 
 class RolloutEngine(Protocol):
@@ -91,7 +93,7 @@ def run_episode(
     """Run one episode of the task with this id: each chunk open loop, looking again at its end."""
     simulation.reset(request.task, request.seed, companion=request.companion)
     rng = np.random.default_rng([request.noise_seed, request.seed])
-    instruction = encode_instruction(simulation.instruction)
+    instruction = frozen.codec.encode(simulation.instruction)
     rows: dict[str, list[Any]] = {
         name: []
         for name in (
@@ -146,7 +148,7 @@ class RolloutWorker:
         """Load the frozen base and open a simulation."""
         torch.set_num_threads(1)
         base_policy = load_base_policy(self.spec.base_policy)
-        frozen = FrozenBase(self.spec.base_policy)
+        frozen = FrozenBase(self.spec.base_policy, self.spec.provider)
         residual = build_residual(base_policy, self.spec.residual, self.spec.world)
         world = self.spec.world
         simulation = world.open(image_size=base_policy.config.image_size, cameras=base_policy.config.cameras)

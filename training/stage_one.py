@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,28 +16,48 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 
 from dygro_ros.errors import CheckpointError, DataError
-from dygro_ros.layout import encode_instruction
+from dygro_ros.instruction_codec import BYTES, InstructionCodec
+from dygro_ros.whole_file import write_bytes
 from models.action_space import ActionSpace
-from models.base_policy import BasePolicy, NanoConfig
+from models.base_policy import BasePolicy, PolicyConfig
 from models.residual import ResidualConfig, ResidualPolicy
 from sim2real.world import World
 from training.episode_file import EpisodeRecord
 from training.episodes import Episode
+from training.policy_folder import config_of, config_values
 
 CONFIG_FILE = "stage_one.json"
 WEIGHTS_FILE = "stage_one.safetensors"
 
 
-def save_base_policy(folder: Path, policy: BasePolicy) -> None:
-    """Write the policy's configuration and weights; each file beside, then renamed."""
+def save_base_policy(folder: Path, policy: BasePolicy, codec: InstructionCodec = BYTES) -> None:
+    """Write the policy's configuration, weights and tokenizer; each file beside, then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name, content in codec.files.items():
+        write_bytes(folder / name, content)
     weights = folder / f"{WEIGHTS_FILE}.tmp"
     # Not `save_file`: its files are for their owner alone, and colleagues share bases by --base-run.
     weights.write_bytes(save({name: value.contiguous() for name, value in policy.state_dict().items()}))
     os.replace(weights, folder / WEIGHTS_FILE)
     config = folder / f"{CONFIG_FILE}.tmp"
-    config.write_text(json.dumps(asdict(policy.config), indent=1) + "\n", encoding="utf-8")
+    config.write_text(json.dumps(config_values(policy.config), indent=1) + "\n", encoding="utf-8")
     os.replace(config, folder / CONFIG_FILE)
+
+
+def load_config(folder: Path) -> PolicyConfig:
+    """Return the sizes of the policy in a folder.
+
+    Raises:
+        CheckpointError: A file is missing, or a key is missing or unknown.
+    """
+    config_path = folder / CONFIG_FILE
+    for path in (config_path, folder / WEIGHTS_FILE):
+        if not path.is_file():
+            raise CheckpointError(f"no Stage I policy in {folder}: expected the file {path.name}")
+    try:
+        return config_of(json.loads(config_path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{config_path} does not describe a Stage I policy: {error}") from error
 
 
 def load_base_policy(folder: Path) -> BasePolicy:
@@ -47,21 +66,12 @@ def load_base_policy(folder: Path) -> BasePolicy:
     Raises:
         CheckpointError: A file is missing, a key is unknown, or the weights do not fit the configuration.
     """
-    config_path, weights_path = folder / CONFIG_FILE, folder / WEIGHTS_FILE
-    for path in (config_path, weights_path):
-        if not path.is_file():
-            raise CheckpointError(f"no Stage I policy in {folder}: expected the file {path.name}")
-    try:
-        values = json.loads(config_path.read_text(encoding="utf-8"))
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        config = NanoConfig(**values)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{config_path} does not describe a Stage I policy: {error}") from error
+    config, weights_path = load_config(folder), folder / WEIGHTS_FILE
     policy = BasePolicy(config, ActionSpace.blank(config.actions, config.proprio))
     try:
         policy.load_state_dict(load_file(weights_path))
     except RuntimeError as error:
-        raise CheckpointError(f"{weights_path} does not fit {config_path.name}: {error}") from error
+        raise CheckpointError(f"{weights_path} does not fit {CONFIG_FILE}: {error}") from error
     return policy.eval().requires_grad_(False)
 
 
@@ -86,17 +96,19 @@ def encode_demonstrations(
     tasks: Sequence[str],
     coefficients: int,
     batch: int = 64,
+    codec: InstructionCodec = BYTES,
 ) -> Iterator[Episode]:
     """Yield each demonstration as up to h successful Stage II episodes, one for each chunk offset.
 
     Offset k starts at frame k and steps by h frames, so every frame becomes a chunk's first frame once.
 
     Args:
-        policy: The frozen Stage I policy.
+        policy: The frozen Stage I policy, on any device.
         demonstrations: Successful recordings, T frames each.
         tasks: Every task of their world, in the order of the ids.
         coefficients: C of the residual policy; demonstrations have none, so theirs are NaN.
         batch: Frames encoded together.
+        codec: How the policy reads instructions.
 
     Raises:
         DataError: A recording holds no simulator state, which the critics are configured to see.
@@ -108,7 +120,7 @@ def encode_demonstrations(
                 "simulator/privileged_state and task: Stage II needs both"
             )
         task = tasks.index(demonstration.task)
-        yield from _encode(policy, demonstration, task, demonstration.privileged, coefficients, batch)
+        yield from _encode(policy, demonstration, task, demonstration.privileged, coefficients, batch, codec)
 
 
 def _encode(
@@ -118,22 +130,24 @@ def _encode(
     privileged: NDArray[np.float32],
     coefficients: int,
     batch: int,
+    codec: InstructionCodec,
 ) -> Iterator[Episode]:
     frames = len(demonstration.proprio)
     horizon = policy.config.chunk
-    instruction = torch.from_numpy(encode_instruction(demonstration.instructions[0])).unsqueeze(0)
-    proprio = torch.from_numpy(np.asarray(demonstration.proprio, dtype=np.float32))
+    device = policy.action_space.scale.device
+    instruction = torch.from_numpy(codec.encode(demonstration.instructions[0])).unsqueeze(0).to(device)
+    proprio = torch.from_numpy(np.asarray(demonstration.proprio, dtype=np.float32)).to(device)
     steps = np.minimum(np.arange(frames)[:, None] + np.arange(horizon), frames - 1)
-    chunks = torch.from_numpy(np.asarray(demonstration.action, dtype=np.float32)[steps])
-    executed = policy.action_space.normalise(chunks, proprio).numpy()
+    chunks = torch.from_numpy(np.asarray(demonstration.action, dtype=np.float32)[steps]).to(device)
+    executed = policy.action_space.normalise(chunks, proprio).cpu().numpy()
     latents, features, bases = [], [], []
     for start in range(0, frames, batch):
         rows = slice(start, min(start + batch, frames))
-        images = torch.from_numpy(np.ascontiguousarray(demonstration.images[rows]))
+        images = torch.from_numpy(np.ascontiguousarray(demonstration.images[rows])).to(device)
         encoded = policy.encode(images, instruction.expand(len(images), -1), proprio[rows])
-        latents.append(encoded.z_mean.flatten(1).half().numpy())
-        features.append(encoded.task_features.half().numpy())
-        bases.append(policy.base_chunk(encoded.z_mean).half().numpy())
+        latents.append(encoded.z_mean.flatten(1).half().cpu().numpy())
+        features.append(encoded.task_features.half().cpu().numpy())
+        bases.append(policy.base_chunk(encoded.z_mean).half().cpu().numpy())
     latent, feature, base = (np.concatenate(parts) for parts in (latents, features, bases))
     for offset in range(min(horizon, frames)):
         index = np.arange(offset, frames, horizon)

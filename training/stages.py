@@ -15,8 +15,9 @@ import torch
 from rich.progress import track
 
 from dygro_ros.checkout import current_commit
+from dygro_ros.instruction_codec import InstructionCodec
 from dygro_ros.manifest import TrainingSpec
-from models.base_policy import BasePolicy
+from models.base_policy import BasePolicy, VisionLanguageConfig
 from models.dygro_policy import DygroPolicy
 from models.residual import ResidualPolicy
 from sim2real.cell.work_cell import WorkCell
@@ -25,6 +26,8 @@ from sim2real.evaluate_sim import run as run_evaluation
 from sim2real.evaluation_summary import BASE, POLICY
 from sim2real.export import cell_golden_inputs, export_bundle, facts_of
 from sim2real.seeds import SeedPurpose, seeds_for
+from training.backbone_weights import load_backbone
+from training.base_preset import codec_for
 from training.checkpoint import has_state, load_state, save_state
 from training.config import TrainConfig
 from training.dataset import FrameDataset
@@ -34,7 +37,9 @@ from training.methods.off_policy import OffPolicyMethod
 from training.methods.ppo import PpoMethod
 from training.methods.sft import fine_tune
 from training.online import Method, OnlineTraining
+from training.policy_folder import codec_in
 from training.pretrain import pretrain
+from training.processes import ALONE, Processes
 from training.rollouts import LocalProcesses, RolloutEngine, RolloutSpec, to_weights
 from training.run_folder import fingerprint, fingerprint_hash
 from training.stage_one import (
@@ -42,6 +47,7 @@ from training.stage_one import (
     build_residual,
     encode_demonstrations,
     load_base_policy,
+    load_config,
     save_base_policy,
 )
 from training.world_evaluation import Contestant, WorldEvaluation, evaluate_in_world
@@ -52,25 +58,60 @@ STAGE_ONE, STAGE_TWO, FINAL, BUNDLE, BASE_BUNDLE, EVALUATION = (
 GOLDEN_FRAMES_PER_TASK = 2
 
 
-def make_base_policy(config: TrainConfig, files: Files) -> BasePolicy:
+def make_base_policy(config: TrainConfig, files: Files, processes: Processes = ALONE) -> BasePolicy:
     """Return the frozen Stage I policy, the base run's if one is given, training it if there is none yet."""
     if config.base_run is not None:
         return load_base_policy(config.base_run / STAGE_ONE)
     folder = config.run / STAGE_ONE
     if not (folder / WEIGHTS_FILE).is_file():
         dataset = _load(config, files)
-        policy = pretrain(config.pretrain, config.network, dataset, folder, resume=config.resume)
-        save_base_policy(folder, policy)
+        policy = pretrain(
+            config.pretrain,
+            config.network,
+            dataset,
+            folder,
+            resume=config.resume,
+            start=_pretrained(config, dataset),
+            processes=processes,
+        )
+        if processes.main:
+            save_base_policy(folder, policy, _codec(config))
+    processes.wait()
     return load_base_policy(folder)
 
 
+def _pretrained(config: TrainConfig, dataset: FrameDataset) -> BasePolicy | None:
+    """Return a policy with the towers' weights to start from; None where all starts from scratch."""
+    if not isinstance(config.network, VisionLanguageConfig):
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        policy = BasePolicy(config.network, dataset.action_space())
+    load_backbone(policy.backbone, config.network, config.backbone)
+    return policy
+
+
+def _codec(config: TrainConfig) -> InstructionCodec:
+    if config.base_run is not None:
+        folder = config.base_run / STAGE_ONE
+        return codec_in(folder, load_config(folder))
+    return codec_for(config.network, config.backbone)
+
+
 def _load(config: TrainConfig, files: Files) -> FrameDataset:
-    return FrameDataset(read_demonstrations(config, files), config.network.chunk, config.simulated_world)
+    return FrameDataset(
+        read_demonstrations(config, files), config.network.chunk, config.simulated_world, _codec(config)
+    )
 
 
 def base_folder(config: TrainConfig) -> Path:
     """Return where the frozen Stage I policy lies."""
     return (config.base_run or config.run) / STAGE_ONE
+
+
+def rollout_spec(config: TrainConfig, folder: Path) -> RolloutSpec:
+    """Return what workers need to run the frozen policy of this folder with a residual of the run's shape."""
+    return RolloutSpec(folder, config.residual, config.simulated_world, provider=config.device)
 
 
 def build_method(config: TrainConfig, base: BasePolicy) -> Method:
@@ -94,14 +135,20 @@ def build_method(config: TrainConfig, base: BasePolicy) -> Method:
         )
 
 
-def make_policy(config: TrainConfig, base: BasePolicy, files: Files) -> tuple[DygroPolicy, int]:
+def make_policy(
+    config: TrainConfig, base: BasePolicy, files: Files, processes: Processes = ALONE
+) -> tuple[DygroPolicy, int]:
     """Return the trained policy and its online environment steps, training what is missing."""
     if config.method == "sft":
         folder = config.run / STAGE_TWO
         if not (folder / WEIGHTS_FILE).is_file():
             dataset = _load(config, files)
-            tuned = fine_tune(config.sft, config.pretrain, base, dataset, folder, resume=config.resume)
-            save_base_policy(folder, tuned)
+            tuned = fine_tune(
+                config.sft, config.pretrain, base, dataset, folder, resume=config.resume, processes=processes
+            )
+            if processes.main:
+                save_base_policy(folder, tuned, _codec(config))
+        processes.wait()
         return DygroPolicy(load_base_policy(folder), None).eval(), 0
     final = config.run / FINAL
     residual = build_residual(base, config.residual, config.simulated_world)
@@ -120,8 +167,7 @@ def make_policy(config: TrainConfig, base: BasePolicy, files: Files) -> tuple[Dy
 
 def _train_online(config: TrainConfig, base: BasePolicy, files: Files) -> tuple[ResidualPolicy, int]:
     method = build_method(config, base)
-    world = config.simulated_world
-    engine = LocalProcesses(RolloutSpec(base_folder(config), config.residual, world), config.workers)
+    engine = LocalProcesses(rollout_spec(config, base_folder(config)), config.workers)
     try:
         training = OnlineTraining(
             config.online,
@@ -129,7 +175,7 @@ def _train_online(config: TrainConfig, base: BasePolicy, files: Files) -> tuple[
             engine,
             config.run / STAGE_TWO,
             tasks=config.tasks,
-            known_tasks=world.tasks,
+            known_tasks=config.simulated_world.tasks,
             seed=config.seed,
             fingerprint=fingerprint(config),
         )
@@ -145,8 +191,13 @@ def _offline_episodes(config: TrainConfig, base: BasePolicy, files: Files) -> It
     world = config.simulated_world
     coefficients = build_residual(base, config.residual, world).coefficients
     shown = track(files, description="encoding demonstrations")
-    records = read_demonstrations(config, shown)
-    return encode_demonstrations(base, records, tasks=world.tasks, coefficients=coefficients)
+    return encode_demonstrations(
+        base.to(config.device),
+        read_demonstrations(config, shown),
+        tasks=world.tasks,
+        coefficients=coefficients,
+        codec=_codec(config),
+    )
 
 
 def make_bundle(config: TrainConfig, policy: DygroPolicy, environment_steps: int) -> Path:
@@ -177,7 +228,8 @@ def _export(config: TrainConfig, policy: DygroPolicy, out: Path, method: str, en
         golden = cell_golden_inputs(cell, config.tasks, seeds)
     finally:
         cell.close()
-    export_bundle(policy, facts_of(policy, spec), golden, out)
+    facts = facts_of(policy.cpu(), spec, _codec(config))
+    export_bundle(policy, facts, golden, out, precision=config.precision, provider=config.device)
     return out
 
 
@@ -211,7 +263,7 @@ def evaluate_policy_in_world(
     base_weights = to_weights(build_residual(base, config.residual, world))
 
     def engine(folder: Path) -> Callable[[], RolloutEngine]:
-        return lambda: LocalProcesses(RolloutSpec(folder, config.residual, world), config.workers)
+        return lambda: LocalProcesses(rollout_spec(config, folder), config.workers)
 
     own_base = config.run / STAGE_TWO if policy.residual is None else base_folder(config)
     weights = base_weights if policy.residual is None else to_weights(policy.residual)

@@ -4,6 +4,7 @@
     python training/train_sim.py --preset quick       # every stage in minutes
     python training/train_sim.py --preset libero      # LIBERO's tasks (make libero first)
     python training/train_sim.py --resume             # go on after an interruption
+    torchrun --standalone --nproc-per-node 8 training/train_sim.py --preset base    # on eight GPUs
 
 Stages: demonstrations, Stage I (information-bottleneck pretraining), Stage II (mixture of RL residuals),
 bundle, evaluation with report. LIBERO's policies are evaluated without a bundle, which the robot side
@@ -27,6 +28,7 @@ from dygro_ros.errors import run_main
 from sim2real.evaluation_summary import result_table
 from training.config import PRESETS, TrainConfig, preset
 from training.demonstration_stage import check_sources, make_demonstrations
+from training.processes import Processes, joined
 from training.run_folder import claim
 from training.stages import (
     evaluate,
@@ -51,17 +53,26 @@ def parse(arguments: list[str]) -> TrainConfig:
 
 def train(config: TrainConfig) -> None:
     """Run all stages that are not finished yet."""
+    with joined(config.device) as processes:
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        if processes.main:
+            _lead(config, processes)
+        else:
+            _follow(config, processes)
+
+
+def _lead(config: TrainConfig, processes: Processes) -> None:
     console = Console()
     check_sources(config)
     claim(config)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     console.rule("demonstrations")
     files = make_demonstrations(config)
+    processes.wait()
     console.rule("Stage I")
-    base = make_base_policy(config, files)
+    base = make_base_policy(config, files, processes)
     console.rule(f"Stage II: {config.method}")
-    policy, environment_steps = make_policy(config, base, files)
+    policy, environment_steps = make_policy(config, base, files, processes)
     if config.world != "cell":
         console.rule("evaluation")
         console.print(result_table(evaluate_policy_in_world(config, base, policy, environment_steps)))
@@ -72,6 +83,15 @@ def train(config: TrainConfig) -> None:
     console.print(f"Policy bundle: {bundle}")
     console.rule("evaluation")
     evaluate(config, bundle, base_bundle)
+
+
+def _follow(config: TrainConfig, processes: Processes) -> None:
+    """Take part in what several processes share: Stage I, and the supervised baseline."""
+    processes.wait()
+    files = make_demonstrations(config)
+    base = make_base_policy(config, files, processes)
+    if config.method == "sft":
+        make_policy(config, base, files, processes)
 
 
 def main() -> None:

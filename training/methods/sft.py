@@ -40,6 +40,8 @@ def fine_tune(
         steps=config.steps,
         learning_rate=config.learning_rate,
         lora_rank=config.lora_rank,
+        # Adapters start from nothing and learn at the full rate.
+        pretrained_rate=1.0 if config.lora_rank else pretrain_config.pretrained_rate,
         seed=pretrain_config.seed + 1,
     )
     return pretrain(continued, base.config, dataset, folder, resume=resume, start=base, processes=processes)

@@ -1,0 +1,73 @@
+"""The preset `base`: the paper's own scale, a pretrained backbone that learns on GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+import tyro
+
+from dygro_ros.errors import UserError
+from dygro_ros.instruction_codec import BYTES, TOKENIZER_FILE, InstructionCodec, TokenCodec
+from models.base_policy import NanoConfig, PolicyConfig, VisionLanguageConfig
+from models.vision_language_config import (
+    PUBLISHED_DINOV2,
+    PUBLISHED_QWEN,
+    PUBLISHED_SIGLIP,
+    QWEN_END_OF_TEXT,
+)
+from training.backbone_weights import PUBLISHED, BackboneConfig, find_folders, sized
+from training.methods.sft import SftConfig
+from training.pretrainer import PretrainConfig
+
+# What the weights' own files say is no option.
+_Read = Annotated[Mapping[str, Any], tyro.conf.Fixed, tyro.conf.Suppress]
+
+
+@dataclass(frozen=True)
+class PretrainedNetwork(VisionLanguageConfig):
+    """Sizes of the Stage I policy around the towers that --backbone names."""
+
+    dinov2: _Read = field(default_factory=lambda: PUBLISHED_DINOV2)
+    siglip: _Read = field(default_factory=lambda: PUBLISHED_SIGLIP)
+    qwen: _Read = field(default_factory=lambda: PUBLISHED_QWEN)
+    padding_token: Annotated[int, tyro.conf.Fixed, tyro.conf.Suppress] = QWEN_END_OF_TEXT
+
+
+BASE_PRETRAIN = PretrainConfig(
+    steps=30_000,
+    batch_size=64,
+    learning_rate=2e-4,
+    pretrained_rate=0.1,
+    warmup_steps=1_000,
+    average_decay=0.999,
+    checkpoint_every=2_000,
+)
+BASE_SFT = SftConfig(steps=10_000, learning_rate=2e-4, lora_rank=64)
+
+
+def resolve_network(network: PolicyConfig, backbone: BackboneConfig) -> PolicyConfig:
+    """Return the network with the sizes that the backbone's own files state.
+
+    Raises:
+        UserError: Weights are missing or do not fit, or were named for a network that has none.
+        DependencyError: The preset's libraries are not installed.
+    """
+    if isinstance(network, VisionLanguageConfig):
+        return sized(network, backbone)
+    if backbone != PUBLISHED:
+        raise UserError("--backbone options are for --preset base: other networks are trained from scratch")
+    return network
+
+
+def codec_for(network: PolicyConfig, backbone: BackboneConfig) -> InstructionCodec:
+    """Return how a fresh policy of these sizes reads instructions.
+
+    Raises:
+        UserError: The tokenizer is missing; the message holds the command that fetches it.
+    """
+    if isinstance(network, NanoConfig):
+        return BYTES
+    place = find_folders(replace(backbone, random_weights=True))["qwen"] / TOKENIZER_FILE
+    return TokenCodec(place.read_bytes(), network.instruction_tokens, network.padding_token, str(place))
