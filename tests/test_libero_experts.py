@@ -26,6 +26,16 @@ def test_experts_solve_their_tasks(libero: LiberoEnvironment, task: str) -> None
         assert 20 < episode.steps < 130
 
 
+def test_a_success_stays_one(libero: LiberoEnvironment) -> None:
+    """LIBERO's own check looks at the moment: it is no longer met when the knob is turned back."""
+    run_expert(libero, "KITCHEN_SCENE3_turn_on_the_stove", seed=1)
+    back = np.array([0, 0, 0, 0, 0, -0.5, 1])
+    while libero.scene.joint("flat_stove_1_button") > 0.3 and libero.step_count < 120:
+        assert libero.step(back) is True
+    assert libero.scene.joint("flat_stove_1_button") < 0.4
+    assert libero.succeeded
+
+
 def test_an_episode_of_an_expert_holds_what_happened(libero: LiberoEnvironment) -> None:
     episode = run_expert(libero, MICROWAVE, seed=3, images_every=10)
     steps = episode.steps

@@ -63,8 +63,6 @@ class LiberoSimulation:
         if self._model.opt.integrator != mujoco.mjtIntegrator.mjINT_EULER:
             raise RuntimeError("mj_step1 and mj_step2 are a step of the Euler integrator alone")
         self._substeps = int(self._env.control_timestep / self._env.model_timestep)
-        changed = ("body_pos", "body_quat", "site_rgba")  # by robosuite and LIBERO, at a reset or later
-        self._built = {name: getattr(self._model, name).copy() for name in changed}
         self._arm = list(self._robot._ref_joint_pos_indexes)
         self._control = ArmControl(self.sim, self._robot)
         self._name_parts()
@@ -139,12 +137,10 @@ class LiberoSimulation:
         return self.observe()
 
     def _place(self, entropy: list[int]) -> None:
-        """Reset everything that an earlier episode changed, and place what a state does not hold.
+        """Reset what an earlier episode changed, and place everything, also what a state does not hold.
 
         Where the fixtures stand is part of the model, not of a state: LIBERO draws it at every reset.
         """
-        for name, values in self._built.items():
-            getattr(self._model, name)[:] = values
         np.random.seed(entropy)
         while True:
             try:
