@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+from stage_one_fixtures import dual_arm_space
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
@@ -14,7 +15,6 @@ from torch import Tensor
 from dygro_ros.instruction_codec import TokenCodec
 from dygro_ros.layout import ACTION_SIZE
 from models.base_policy import BasePolicy, VisionLanguageConfig
-from stage_one_fixtures import dual_arm_space
 
 TEXTS = ("lift the red cup", "lift the blue cup")
 MERGES = (("t", "h"), ("th", "e"), ("l", "i"), ("li", "ft"), ("f", "t"), ("c", "u"), ("cu", "p"), ("r", "e"))
