@@ -64,6 +64,9 @@ ROBOTWIN = ["msgpack>=1.0.8", "scipy>=1.11", "tyro>=1.0,<2", "websockets>=13"]
 # are called one by one, so transformers is held to the major version that this was tried with.
 BASE = ["transformers>=5.20,<6", "peft>=0.19", "tokenizers>=0.22"]
 
+# One minor version: how a local Ray is kept on the loopback address is none of Ray's documented options.
+RAY = ["ray>=2.60,<2.61; sys_platform == 'linux'"]
+
 # What formats and type-checks is held to one minor version: another one judges the same code differently.
 TEST = [
     *ROS,
@@ -72,6 +75,7 @@ TEST = [
     *ROBOTWIN,
     "msgpack-numpy>=0.4.8",
     *BASE,
+    *RAY,
     "types-PyYAML",
     "pytest>=8.2",
     "pytest-timeout>=2.3",
@@ -129,6 +133,7 @@ setup(
         "robotwin": ROBOTWIN,
         "train": TRAIN,
         "base": BASE,
+        "ray": RAY,
         "test": TEST,
     },
     entry_points={
