@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
 from rich.progress import Progress, TaskID
-from torch import nn
 
-from models.residual import ResidualPolicy
 from sim2real.seeds import SeedPurpose, seeds_for
-from training.checkpoint import has_state, load_state, optimizer_state, restore_optimizer, save_state
+from training.checkpoint import has_state, load_state, save_state
 from training.episodes import Episode, EpisodeRequest, RewardConfig
+from training.method import Method, capture, restore
 from training.monitor import MetricLog, check_finite_tensors, progress_bar
 from training.rollouts import RolloutEngine, to_weights
 from training.samplers import TaskSampler, TaskSamplingConfig
@@ -50,59 +48,6 @@ class OnlineConfig:
     """Episodes a task of one validation, on seeds of their own."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     sampling: TaskSamplingConfig = field(default_factory=TaskSamplingConfig)
-
-
-class Method(Protocol):
-    """What the loop asks of a Stage II method."""
-
-    name: str
-
-    @property
-    def actor(self) -> ResidualPolicy:
-        """The policy that explores."""
-
-    @property
-    def average(self) -> ResidualPolicy:
-        """The policy that is evaluated and exported."""
-
-    @property
-    def noise_persistence(self) -> float:
-        """Correlation of exploration noise from chunk to chunk."""
-
-    @property
-    def uses_warmup_episodes(self) -> bool:
-        """Whether it learns from episodes of the base policy and of random residuals."""
-
-    @property
-    def warmup_updates(self) -> int:
-        """Calls of `tick` that `warm_up` makes."""
-
-    def load_offline(self, episodes: Iterable[Episode]) -> None:
-        """Take the demonstrations."""
-
-    def load_online(self, episodes: Iterable[Episode]) -> None:
-        """Take episodes without learning from them yet."""
-
-    def warm_up(self, tick: Any) -> None:
-        """Learn before the first online step."""
-
-    def learn(self, fresh: Sequence[Episode]) -> dict[str, float]:
-        """Learn from an iteration's episodes."""
-
-    def modules(self) -> dict[str, nn.Module]:
-        """Everything with weights."""
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """The optimisers."""
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Loose tensors."""
-
-    def scalars(self) -> dict[str, Any]:
-        """JSON-able state."""
-
-    def restore(self, tensors: Mapping[str, torch.Tensor], scalars: Mapping[str, Any]) -> None:
-        """Restore loose tensors and scalars."""
 
 
 class OnlineTraining:
@@ -263,15 +208,9 @@ class OnlineTraining:
                 self.sampler.record(self.known_tasks[episode.task], episode.success)
 
     def _save(self) -> None:
-        tensors: dict[str, Any] = {
-            "modules": {name: module.state_dict() for name, module in self.method.modules().items()},
-            "optimizers": {
-                name: optimizer_state(optimizer) for name, optimizer in self.method.optimizers().items()
-            },
-            "method": self.method.tensors(),
-        }
+        tensors, method = capture(self.method)
         scalars = {
-            "method": self.method.scalars(),
+            "method": method,
             "rng": self.rng.bit_generator.state,
             "success": self.sampler.success,
             "iteration": self.iteration,
@@ -282,11 +221,7 @@ class OnlineTraining:
 
     def _restore(self) -> None:
         tensors, scalars = load_state(self.checkpoint, fingerprint=self.fingerprint)
-        for name, module in self.method.modules().items():
-            module.load_state_dict(tensors["modules"][name])
-        for name, optimizer in self.method.optimizers().items():
-            restore_optimizer(optimizer, tensors["optimizers"][name])
-        self.method.restore(tensors["method"], scalars["method"])
+        restore(self.method, tensors, scalars["method"])
         self.rng.bit_generator.state = scalars["rng"]
         self.sampler.success = dict(scalars["success"])
         self.iteration = int(scalars["iteration"])
