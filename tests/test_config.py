@@ -6,6 +6,7 @@ from dygro_ros.errors import UserError
 from models.base_policy import NanoConfig
 from training.config import METHODS, PRESETS, TrainConfig, as_json, preset
 from training.demonstrations import DemonstrationConfig
+from training.ray_session import RayConfig
 
 
 def test_every_preset_resolves():
@@ -38,6 +39,8 @@ def test_only_dygro_routes(method):
         ({"randomization": "wild"}, "wild"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"workers": 0}, "--workers must be at least 1, got 0"),
+        ({"ray": RayConfig(address="head")}, "--ray.address must be HOST:PORT"),
+        ({"ray": RayConfig(address="head:6379")}, "--ray.address head:6379 needs --rollouts ray"),
         ({"network": NanoConfig(cameras=2)}, "--network.cameras must be 1 (head_camera) or 3"),
         ({"network": NanoConfig(cameras=3)}, "--network.cameras 3 needs --demonstrations.wrist-cameras"),
         (

@@ -4,6 +4,7 @@ import pytest
 
 from dygro_ros.errors import CheckpointError, RunFolderError
 from training.config import TrainConfig
+from training.ray_session import RayConfig
 from training.run_folder import CONFIG_FILE, claim, fingerprint_hash
 
 
@@ -39,9 +40,10 @@ def test_resuming_with_another_configuration_names_the_field(config):
         claim(other)
 
 
-def test_workers_and_folder_may_change(config):
+def test_workers_folder_and_machines_may_change(config):
     claim(config)
     claim(replace(config, resume=True, workers=5))
+    claim(replace(config, resume=True, rollouts="ray", learner="ray", ray=RayConfig(address="head:6379")))
     assert fingerprint_hash(config) == fingerprint_hash(replace(config, workers=5, overwrite=True))
     assert fingerprint_hash(config) != fingerprint_hash(replace(config, seed=1))
 

@@ -1,5 +1,6 @@
 """The command as a researcher types it, in miniature: every stage, resuming, and the user's mistakes."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from dygro_ros.bundle import read_bundle
 from training.episode_file import read_episode, write_episode
@@ -71,9 +73,26 @@ def test_another_method_shares_the_base(run, tmp_path):
     assert read_bundle(tmp_path / "sft" / "bundle").manifest.training.environment_steps == 0
 
 
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed")
+def test_rollouts_and_learner_on_ray_train_the_same_policy(run, tmp_path):
+    there = tmp_path / "ray"
+    arguments = [*MINIATURE, "--run", str(there), "--base-run", str(run), "--workers", "1"]
+    result = command(*arguments, "--rollouts", "ray", "--learner", "ray")
+    assert result.returncode == 0, result.stderr[-3000:]
+    for name in ("online.jsonl", "warmup.jsonl"):
+        assert (there / "stage_two" / name).read_text() == (run / "stage_two" / name).read_text()
+    states = [load_file(folder / "final" / "state.safetensors") for folder in (run, there)]
+    assert states[0].keys() == states[1].keys()
+    assert all(states[0][name].equal(states[1][name]) for name in states[0])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (
+            ("--rollouts", "ray", "--ray.address", "127.0.0.1:9"),
+            "nothing answers at --ray.address 127.0.0.1:9",
+        ),
         (("--tasks", "juggle"), "unknown task 'juggle' in --tasks"),
         (("--preset", "giga"), "unknown preset 'giga'"),
         (("--randomization", "wild"), "wild"),

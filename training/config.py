@@ -33,9 +33,11 @@ from training.methods.sft import SftConfig
 from training.online import OnlineConfig
 from training.pretrainer import PretrainConfig
 from training.processes import DeviceName
+from training.ray_session import RayConfig
 from training.recorded_demonstrations import RecordedConfig
 
 MethodName = Literal["dygro", "residual", "ppo", "sft"]
+Place = Literal["local", "ray"]
 PresetName = Literal["nano", "quick", "base", "libero"]
 WorldName = Literal["cell", "libero"]
 METHODS: tuple[str, ...] = get_args(MethodName)
@@ -79,6 +81,10 @@ class TrainConfig:
     """Domain randomisation of the cell: clean or randomized."""
     workers: int = 2
     """Rollout and collection processes."""
+    rollouts: Place = "local"
+    """Where Stage II runs its episodes: local (processes of this machine) or ray (a cluster's actors)."""
+    learner: Place = "local"
+    """Where Stage II learns: local (this process) or ray (an actor on a machine of its own)."""
     device: DeviceName = "cpu"
     """What Stage I learns on and what runs the frozen policy; the networks of Stage II stay on the CPU."""
     precision: Precision = "float32"
@@ -102,6 +108,12 @@ class TrainConfig:
     ppo: PpoConfig = field(default_factory=PpoConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
+
+    @property
+    def uses_ray(self) -> bool:
+        """Whether something of this run is on Ray."""
+        return "ray" in (self.rollouts, self.learner)
 
     @property
     def residual(self) -> ResidualConfig:
@@ -140,6 +152,11 @@ class TrainConfig:
             if value is not None and value < 1:
                 raise UserError(f"--{name} must be at least 1, got {value}")
         RandomizationConfig.from_name(self.randomization)
+        self.ray.check()
+        if self.ray.address is not None and not self.uses_ray:
+            raise UserError(
+                f"--ray.address {self.ray.address} needs --rollouts ray, --learner ray, or both: got neither"
+            )
         self._check_pictures()
         learner = replace(self.off_policy.learner, residual=self.residual)
         if self.method == "ppo":

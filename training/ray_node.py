@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dygro_ros.errors import UserError
+from dygro_ros.instruction_codec import TOKENIZER_FILE
+from sim2real.onnx_graph import EXTERNAL_DATA_SUFFIX
 from training.frozen_base import GRAPH_FILE
 from training.stage_one import CONFIG_FILE, WEIGHTS_FILE
 
@@ -42,7 +44,10 @@ class BaseFiles:
     @classmethod
     def read(cls, folder: Path, *, graph: bool) -> BaseFiles:
         """Read what `load_base_policy`, and with `graph` also `FrozenBase`, will look for."""
-        names = (CONFIG_FILE, WEIGHTS_FILE, *((GRAPH_FILE,) if graph else ()))
+        names = [CONFIG_FILE, WEIGHTS_FILE, *([GRAPH_FILE] if graph else [])]
+        # A pretrained policy's tokenizer, and the weights of a graph that is too large for one file.
+        further = [TOKENIZER_FILE, *([GRAPH_FILE + EXTERNAL_DATA_SUFFIX] if graph else [])]
+        names += [name for name in further if (folder / name).is_file()]
         return cls({name: np.fromfile(folder / name, dtype=np.uint8) for name in names})
 
     @contextmanager

@@ -19,7 +19,9 @@ from training.config import TrainConfig, as_json
 
 CONFIG_FILE = "config.json"
 # Options that say how a run is carried out, not what it computes: they may differ when it is resumed.
-_CIRCUMSTANCES = ("run", "preset", "resume", "overwrite", "workers", "threads")
+_CIRCUMSTANCES = (
+    "run", "preset", "resume", "overwrite", "workers", "threads", "rollouts", "learner", "ray",
+)  # fmt: skip
 
 
 def fingerprint(config: TrainConfig) -> dict[str, Any]:

@@ -7,7 +7,8 @@ run goes on with the first unfinished one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,13 @@ from training.config import TrainConfig
 from training.dataset import FrameDataset
 from training.demonstration_stage import Files, critics_see_demonstrations, read_demonstrations
 from training.episodes import Episode
-from training.methods.off_policy import OffPolicyMethod
-from training.methods.ppo import PpoMethod
 from training.methods.sft import fine_tune
-from training.online import Method, OnlineTraining
+from training.online import OnlineTraining
+from training.placement import STAGE_ONE, base_folder, engine_for, on_ray, placed
 from training.policy_folder import codec_in
 from training.pretrain import pretrain
 from training.processes import ALONE, Processes
-from training.rollouts import LocalProcesses, RolloutEngine, RolloutSpec, to_weights
+from training.rollouts import to_weights
 from training.run_folder import fingerprint, fingerprint_hash
 from training.stage_one import (
     WEIGHTS_FILE,
@@ -52,8 +52,8 @@ from training.stage_one import (
 )
 from training.world_evaluation import Contestant, WorldEvaluation, evaluate_in_world
 
-STAGE_ONE, STAGE_TWO, FINAL, BUNDLE, BASE_BUNDLE, EVALUATION = (
-    "stage_one", "stage_two", "final", "bundle", "base_bundle", "evaluation",
+STAGE_TWO, FINAL, BUNDLE, BASE_BUNDLE, EVALUATION = (
+    "stage_two", "final", "bundle", "base_bundle", "evaluation",
 )  # fmt: skip
 GOLDEN_FRAMES_PER_TASK = 2
 
@@ -104,37 +104,6 @@ def _load(config: TrainConfig, files: Files) -> FrameDataset:
     )
 
 
-def base_folder(config: TrainConfig) -> Path:
-    """Return where the frozen Stage I policy lies."""
-    return (config.base_run or config.run) / STAGE_ONE
-
-
-def rollout_spec(config: TrainConfig, folder: Path) -> RolloutSpec:
-    """Return what workers need to run the frozen policy of this folder with a residual of the run's shape."""
-    return RolloutSpec(folder, config.residual, config.simulated_world, provider=config.device)
-
-
-def build_method(config: TrainConfig, base: BasePolicy) -> Method:
-    """Return a fresh Stage II method."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        world = config.simulated_world
-        size = world.privileged_size
-        actor = build_residual(base, config.residual, world)
-        if config.method == "ppo":
-            return PpoMethod(config.ppo, config.online.reward, actor, privileged_size=size, seed=config.seed)
-        return OffPolicyMethod(
-            config.off_policy,
-            config.online.reward,
-            actor,
-            latent_size=base.config.z_tokens * base.config.z_dim,
-            privileged_size=size,
-            seed=config.seed,
-            chunk_features=world.chunk_features(base.action_space, base.config.chunk),
-            name=config.method,
-        )
-
-
 def make_policy(
     config: TrainConfig, base: BasePolicy, files: Files, processes: Processes = ALONE
 ) -> tuple[DygroPolicy, int]:
@@ -166,9 +135,7 @@ def make_policy(
 
 
 def _train_online(config: TrainConfig, base: BasePolicy, files: Files) -> tuple[ResidualPolicy, int]:
-    method = build_method(config, base)
-    engine = LocalProcesses(rollout_spec(config, base_folder(config)), config.workers)
-    try:
+    with placed(config, base) as (method, engine):
         training = OnlineTraining(
             config.online,
             method,
@@ -181,8 +148,6 @@ def _train_online(config: TrainConfig, base: BasePolicy, files: Files) -> tuple[
         )
         training.run(_offline_episodes(config, base, files), resume=config.resume)
         return method.average, training.environment_steps
-    finally:
-        engine.close()
 
 
 def _offline_episodes(config: TrainConfig, base: BasePolicy, files: Files) -> Iterator[Episode]:
@@ -262,19 +227,23 @@ def evaluate_policy_in_world(
     world = config.simulated_world
     base_weights = to_weights(build_residual(base, config.residual, world))
 
-    def engine(folder: Path) -> Callable[[], RolloutEngine]:
-        return lambda: LocalProcesses(rollout_spec(config, folder), config.workers)
-
     own_base = config.run / STAGE_TWO if policy.residual is None else base_folder(config)
     weights = base_weights if policy.residual is None else to_weights(policy.residual)
     evaluation = WorldEvaluation(
         contestants=(
-            Contestant(BASE, "base", 0, engine(base_folder(config)), base_weights, executes_residual=False),
+            Contestant(
+                BASE,
+                "base",
+                0,
+                partial(engine_for, config, base_folder(config)),
+                base_weights,
+                executes_residual=False,
+            ),
             Contestant(
                 POLICY,
                 config.method,
                 environment_steps,
-                engine(own_base),
+                partial(engine_for, config, own_base),
                 weights,
                 executes_residual=policy.residual is not None,
             ),
@@ -286,4 +255,5 @@ def evaluate_policy_in_world(
         commit=current_commit(),
         identity={"world": world.name, "configuration": fingerprint_hash(config)},
     )
-    return evaluate_in_world(evaluation, config.run / EVALUATION)
+    with on_ray(config):
+        return evaluate_in_world(evaluation, config.run / EVALUATION)

@@ -29,6 +29,7 @@ from sim2real.evaluation_summary import result_table
 from training.config import PRESETS, TrainConfig, preset
 from training.demonstration_stage import check_sources, make_demonstrations
 from training.processes import Processes, joined
+from training.ray_session import check_available
 from training.run_folder import claim
 from training.stages import (
     evaluate,
@@ -65,6 +66,8 @@ def train(config: TrainConfig) -> None:
 def _lead(config: TrainConfig, processes: Processes) -> None:
     console = Console()
     check_sources(config)
+    if config.uses_ray:
+        check_available(config.ray)
     claim(config)
     console.rule("demonstrations")
     files = make_demonstrations(config)
