@@ -41,7 +41,7 @@ def random_base(folder: Path) -> Path:
 
 def requests_of(round_: int, episodes: int) -> list[EpisodeRequest]:
     """Return the episodes of one round, over all tasks in turn."""
-    seeds = seeds_for(SeedPurpose.TESTS, 0, round_ * episodes, episodes)
+    seeds = seeds_for(SeedPurpose.ONLINE, 0, round_ * episodes, episodes)
     tasks = CellWorld.tasks
     return [EpisodeRequest(tasks[i % len(tasks)], seed) for i, seed in enumerate(seeds)]
 

@@ -117,6 +117,8 @@ class RaySession:
                 f"later, or set {_CLUSTER_SWITCH}=0 before"
             )
         os.environ[_CLUSTER_SWITCH] = "0"
+        # Ray starts its workers with niceness 15, under everything else that this machine does.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         # Other users of this machine can reach the loopback address too: a token of this process's own.
         if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
