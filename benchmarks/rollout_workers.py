@@ -59,7 +59,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--base", type=Path, help="folder of a trained Stage I policy")
-    parser.add_argument("--episodes", type=int, default=24, help="episodes of each engine in a round")
+    parser.add_argument("--episodes", type=int, default=64, help="episodes of each engine in a round")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count; one more goes before")
     parser.add_argument("--local", type=int, nargs="*", default=[1, 2], help="numbers of local processes")
     parser.add_argument("--ray", type=int, nargs="*", default=[1, 2, 4], help="numbers of Ray's actors")

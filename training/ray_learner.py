@@ -109,10 +109,7 @@ class RemoteMethod:
         self._stale = False
         self._who = "the learner"
         threads = threads or torch.get_num_threads()
-        actor_class = self._ray.remote(
-            num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}}
-        )(LearnerActor)
-        self._actor = actor_class.remote()
+        self._actor = self._ray.remote(num_cpus=1)(LearnerActor).remote()
         node = self._call("prepare", build, threads, versions(), start=True)
         self._who = f"the learner on node {node}"
 
