@@ -155,7 +155,9 @@ class RaySession:
             self._ray.init(address=address, logging_level=logging.ERROR)
         except refusals as error:
             raise UserError(
-                f"the Ray at --ray.address {address} cannot be joined: {' '.join(str(error).split())}"
+                f"the Ray at --ray.address {address} cannot be joined ({' '.join(str(error).split())}): "
+                f"this machine must be one of it (ray start --address={address}), with its RAY_AUTH_MODE and "
+                "RAY_AUTH_TOKEN"
             ) from error
 
     @property
