@@ -38,7 +38,7 @@ robot: $(STAMP) ## the ROS 2 nodes, over real DDS, drive the simulated robot wit
 	$(BIN)/python -m sim2real.robot_demo --bundle $(BUNDLE)
 
 libero: $(STAMP) ## install LIBERO into environments/libero, with the assets of ASSETS where they are
-	$(BIN)/python -m sim2real.libero.installation --pip-args="$(PIP_ARGS)" $(if $(wildcard $(ASSETS)),--assets "$(ASSETS)")
+	$(BIN)/python -m sim2real.libero.installation --pip-args="$(PIP_ARGS)" $(if $(or $(wildcard $(ASSETS)),$(filter-out file,$(origin ASSETS))),--assets "$(ASSETS)")
 
 test: lint ## check style and types, run the tests
 	$(BIN)/pytest

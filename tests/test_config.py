@@ -4,8 +4,9 @@ import pytest
 
 from dygro_ros.errors import UserError
 from models.base_policy import NanoConfig
-from training.config import METHODS, PRESETS, TrainConfig, as_json, preset
+from training.config import METHODS, PRESETS, EvaluationConfig, TrainConfig, as_json, preset
 from training.demonstrations import DemonstrationConfig
+from training.libero_demonstrations import LiberoConfig
 from training.ray_session import RayConfig
 
 
@@ -39,6 +40,8 @@ def test_only_dygro_routes(method):
         ({"randomization": "wild"}, "wild"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"workers": 0}, "--workers must be at least 1, got 0"),
+        ({"evaluation": EvaluationConfig(episodes=0)}, "--evaluation.episodes must be at least 1, got 0"),
+        ({"libero": LiberoConfig(episodes=50)}, "--libero says nothing in the world 'cell'"),
         ({"ray": RayConfig(address="head")}, "--ray.address must be HOST:PORT"),
         ({"ray": RayConfig(address="head:6379")}, "--ray.address head:6379 needs --rollouts ray"),
         ({"network": NanoConfig(cameras=2)}, "--network.cameras must be 1 (head_camera) or 3"),
@@ -62,3 +65,21 @@ def test_mistakes_are_named(change, words):
 def test_an_unknown_preset_is_named():
     with pytest.raises(UserError, match="unknown preset 'nanoo'"):
         preset("nanoo")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"evaluation": EvaluationConfig(episodes=51)}, "--evaluation.episodes 50 at most, got 0 and 51"),
+        ({"evaluation": EvaluationConfig(episodes=50, seed=1)}, "--evaluation.seed must be 0"),
+        ({"randomization": "randomized"}, "--randomization says nothing in the world 'libero'"),
+        ({"demonstrations": DemonstrationConfig(episodes=50)}, "--demonstrations says nothing in the world"),
+        ({"network": NanoConfig(cameras=2)}, "--network.actions must be 7 in the world 'libero', got 14"),
+        ({"network": NanoConfig(actions=7, cameras=2)}, "--network.proprio must be 8"),
+        ({"network": NanoConfig(actions=7, proprio=8, cameras=3)}, "1 (agentview) or 2 (agentview, eye_in"),
+    ],
+)
+def test_mistakes_in_another_world_are_named_before_anything_is_trained(change, words):
+    with pytest.raises(UserError) as caught:
+        replace(preset("libero"), **change).resolved()
+    assert words in str(caught.value)

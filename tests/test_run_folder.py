@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,16 @@ def test_workers_folder_and_machines_may_change(config):
     claim(replace(config, resume=True, rollouts="ray", learner="ray", ray=RayConfig(address="head:6379")))
     assert fingerprint_hash(config) == fingerprint_hash(replace(config, workers=5, overwrite=True))
     assert fingerprint_hash(config) != fingerprint_hash(replace(config, seed=1))
+
+
+def test_what_lies_elsewhere_is_the_same_run(config):
+    claim(config)
+    moved = replace(config, libero=replace(config.libero, folder=Path("/elsewhere")))
+    moved = replace(moved, backbone=replace(config.backbone, dinov2="/elsewhere"), resume=True)
+    claim(moved)
+    assert fingerprint_hash(moved) == fingerprint_hash(config)
+    random = replace(config, backbone=replace(config.backbone, random_weights=True))
+    assert fingerprint_hash(random) != fingerprint_hash(config)
 
 
 def test_resuming_nothing_is_refused(config):

@@ -19,6 +19,7 @@ from sim2real.cell.randomization import RandomizationConfig
 from sim2real.cell.work_cell import TASKS
 from sim2real.cell.world import CellWorld
 from sim2real.export import Precision
+from sim2real.libero.tasks import EVALUATION_STATES
 from sim2real.libero.world import LiberoWorld
 from sim2real.world import World
 from training.backbone_weights import BackboneConfig
@@ -157,6 +158,7 @@ class TrainConfig:
             raise UserError(
                 f"--ray.address {self.ray.address} needs --rollouts ray, --learner ray, or both: got neither"
             )
+        self._check_world()
         self._check_pictures()
         learner = replace(self.off_policy.learner, residual=self.residual)
         if self.method == "ppo":
@@ -167,6 +169,27 @@ class TrainConfig:
             pretrain=replace(self.pretrain, seed=self.seed),
             off_policy=replace(self.off_policy, learner=learner),
         )
+
+    def _check_world(self) -> None:
+        """Refuse options that the chosen world would pass over, and evaluations that it cannot run."""
+        if self.evaluation.episodes < 1:
+            raise UserError(f"--evaluation.episodes must be at least 1, got {self.evaluation.episodes}")
+        if self.world == "cell":
+            unread: dict[str, bool] = {"libero": self.libero != LiberoConfig()}
+        else:
+            unread = {
+                "demonstrations": self.demonstrations != DemonstrationConfig(),
+                "randomization": self.randomization != "clean",
+            }
+        for name, changed in unread.items():
+            if changed:
+                raise UserError(f"--{name} says nothing in the world {self.world!r}: leave it out")
+        seed, episodes = self.evaluation.seed, self.evaluation.episodes
+        if self.world == "libero" and (seed != 0 or episodes > EVALUATION_STATES):
+            raise UserError(
+                f"LIBERO has {EVALUATION_STATES} fixed initial states a task: --evaluation.seed must be 0 "
+                f"and --evaluation.episodes {EVALUATION_STATES} at most, got {seed} and {episodes}"
+            )
 
     def _check_pictures(self) -> None:
         """Refuse a network of another robot, or one that sees other pictures than the demonstrations hold."""

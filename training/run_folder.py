@@ -22,11 +22,15 @@ CONFIG_FILE = "config.json"
 _CIRCUMSTANCES = (
     "run", "preset", "resume", "overwrite", "workers", "threads", "rollouts", "learner", "ray",
 )  # fmt: skip
+# Where something lies on this machine, by stage: another place holds the same.
+_PLACES = {"libero": ("folder",), "backbone": ("dinov2", "siglip", "qwen")}
 
 
 def fingerprint(config: TrainConfig) -> dict[str, Any]:
     """Return everything that decides what a run computes, as JSON values."""
     values: dict[str, Any] = as_json(asdict(config))
+    for stage, places in _PLACES.items():
+        values[stage] = {name: value for name, value in values[stage].items() if name not in places}
     return {name: value for name, value in values.items() if name not in _CIRCUMSTANCES}
 
 

@@ -52,7 +52,7 @@ _INDEX = "tasks.json"
 
 def default_folder() -> Path:
     """Return where LIBERO is looked for: what `DYGRO_LIBERO` names, else `environments/libero`."""
-    return Path(os.environ.get(FOLDER_VARIABLE) or ROOT / DEFAULT_FOLDER)
+    return Path(os.environ.get(FOLDER_VARIABLE) or ROOT / DEFAULT_FOLDER).expanduser().absolute()
 
 
 def mending_command(folder: Path) -> str:
@@ -178,15 +178,17 @@ def install(options: InstallationOptions) -> Installation:
         UserError: The interpreter is of another version, or the assets are no such folder.
         DependencyError: A command of the installation failed.
     """
-    installation = Installation(options.folder or default_folder())
+    # The installation's commands run in the checkout: what the user names counts from where he is.
+    installation = Installation((options.folder or default_folder()).expanduser().absolute())
+    interpreter = options.python.expanduser().absolute()
     if options.assets is not None and not (options.assets / "scenes").is_dir():
         raise UserError(
             f"--assets must be LIBERO's folder of assets, and {options.assets} has no folder scenes"
         )
     installation.folder.mkdir(parents=True, exist_ok=True)
     if not installation.python.exists():
-        _check_python(options.python)
-        _run([options.python, "-m", "venv", installation.folder / ".venv"])
+        _check_python(interpreter)
+        _run([interpreter, "-m", "venv", installation.folder / ".venv"])
     if wrong_versions(installation):
         pip = [installation.python, "-m", "pip", "install", *options.pip_args.split()]
         _run([*pip, *(f"{name}=={version}" for name, version in PINNED.items())])
