@@ -63,7 +63,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train a base policy and a DyGRO policy in the simulated cell, and hand over a policy bundle."""
+    """Train a base policy and a DyGRO policy in simulation; in the cell, hand over a policy bundle."""
 
     run: Path = Path("runs/nano")
     """Run folder; everything the run makes goes there."""

@@ -61,9 +61,9 @@ class Episode:
         online: False for demonstrations.
         latent: z's mean, flattened, (n, Z x D) float16.
         features: Frozen features for the task embedding, (n, F) float16.
-        base: Normalised base chunk, (n, h, 14) float16.
+        base: Normalised base chunk, (n, h, A) float16.
         privileged: Simulator state for critics, (n, P) float32.
-        executed: Normalised executed chunk, (n, h, 14) float32.
+        executed: Normalised executed chunk, (n, h, A) float32.
         coefficients: Tanh-squashed residual coefficients, (n, C) float32; NaN in demonstrations.
         log_prob: Log-density of the coefficients when sampled, (n,) float32; 0 where not sampled.
         valid: Control steps executed of each chunk, (n,) int16: h but for the last.
