@@ -60,18 +60,27 @@ class PictureFitter:
                 f"{picture.shape[1]} x {picture.shape[0]}, but the policy was trained on "
                 f"{self._spec.width} x {self._spec.height}: choose a crop of that aspect ratio"
             )
-        if (width, height) == (self._spec.width, self._spec.height):
-            return np.ascontiguousarray(part)
-        return _resize(part, self._spec.width, self._spec.height)
+        return resize(part, self._spec.width, self._spec.height)
 
 
-def _resize(picture: Picture, width: int, height: int) -> Picture:
-    """Return a picture of another size, averaged over what falls into each pixel where it becomes smaller.
+def middle(picture: Picture, aspect: float) -> Picture:
+    """Return the largest middle part of a picture (H, W, 3) whose width is `aspect` heights, a view."""
+    height, width = picture.shape[:2]
+    across = min(width, max(1, round(height * aspect)))
+    down = min(height, max(1, round(width / aspect)))
+    left, top = (width - across) // 2, (height - down) // 2
+    return picture[top : top + down, left : left + across]
+
+
+def resize(picture: Picture, width: int, height: int) -> Picture:
+    """Return a picture (H, W, 3) at (height, width, 3), averaged over what falls into each smaller pixel.
 
     The mean over a whole number of pixels is several times as fast as over a broken one, so what shrinks to
     half or less goes to the next whole multiple first: 480 px to 128 px by way of 384 px differ from the
     exact mean by 0.03 of 255 on average.
     """
+    if (width, height) == (picture.shape[1], picture.shape[0]):
+        return np.ascontiguousarray(picture)
     multiple = min(picture.shape[1] // width, picture.shape[0] // height)
     if multiple == 0:
         return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -6,7 +6,7 @@ import pytest
 
 from dygro_ros.errors import UserError
 from dygro_ros.manifest import WHOLE_PICTURE, CameraSpec, CropSpec
-from dygro_ros.picture import PictureFitter
+from dygro_ros.picture import PictureFitter, middle, resize
 
 MIDDLE = CropSpec(left=0.125, top=0.0, right=0.875, bottom=1.0)
 
@@ -39,6 +39,31 @@ def test_a_broken_ratio_is_averaged_too() -> None:
     dots = np.zeros((480, 480, 3), np.uint8)
     dots[::7, ::2] = 255
     assert np.abs(PictureFitter(spec(128), WHOLE_PICTURE).fit(dots).mean() - dots.mean()) < 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "aspect", "rows", "columns"),
+    [
+        ((24, 32), 1.0, (0, 24), (4, 28)),
+        ((32, 24), 1.0, (4, 28), (0, 24)),
+        ((24, 33), 1.0, (0, 24), (4, 28)),
+        ((24, 32), 2.0, (4, 20), (0, 32)),
+        ((24, 32), 4 / 3, (0, 24), (0, 32)),
+        ((1, 9), 0.1, (0, 1), (4, 5)),
+    ],
+)
+def test_the_middle_is_as_large_as_the_shape_lets_it_be(
+    shape: tuple[int, int], aspect: float, rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(middle(picture, aspect), picture[slice(*rows), slice(*columns)])
+
+
+def test_a_part_of_the_right_size_is_copied_whole() -> None:
+    part = np.random.default_rng(0).integers(0, 256, (16, 32, 3), dtype=np.uint8)[:, 8:24]
+    same = resize(part, 16, 16)
+    assert np.array_equal(same, part) and same.flags.c_contiguous
+    assert resize(part, 24, 20).shape == (20, 24, 3)
 
 
 def test_both_crops_count_then_the_rotation() -> None:

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dygro_ros.errors import DataError, UserError
-from training.episode_file import write_episode
+from dygro_ros.manifest import WHOLE_PICTURE, CameraSpec
+from sim2real.robotwin.observations import fit_picture
+from training.episode_file import read_episode, write_episode
 from training.episode_record import EpisodeRecord
 from training.formats.lerobot_writer import LeRobotWriter
 from training.formats.libero import ACTION_NAMES, PROPRIO_NAMES
@@ -72,6 +74,18 @@ def test_the_middle_square_is_taken(tmp_path: Path) -> None:
     assert found.images.shape == (3, 1, 16, 16, 3)
     np.testing.assert_allclose(found.images[0, 0, 8, 2], (0, 200, 0), atol=12)
     np.testing.assert_allclose(found.images[0, 0, 8, 13], (0, 0, 0), atol=12)
+
+
+def test_recorded_pictures_are_made_as_live_ones_are(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 1, 240, 320, 3), dtype=np.uint8)
+    write_episode(tmp_path / "a.hdf5", replace(robotwin_like(frames=2), rate_hz=25, images=images))
+    shown = read_episode(tmp_path / "a.hdf5", cameras=HEAD).images[:, 0]  # what its JPEGs hold
+    found = read_recorded(first(tmp_path / "a.hdf5"), cameras=HEAD, image_size=128, rate_hz=None)
+    spec = CameraSpec(
+        name=HEAD[0], width=128, height=128, colour_order="RGB", crop=WHOLE_PICTURE, rotation_deg=0
+    )
+    live = np.stack([fit_picture(picture, spec) for picture in shown])
+    np.testing.assert_array_equal(found.images[:, 0], live)
 
 
 @given(frames=st.integers(1, 40), rate_hz=st.floats(1, 120))

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from dygro_ros.errors import DataError, UserError
 from dygro_ros.layout import CONTROL_RATE_HZ, INSTRUCTION_BYTES, JOINT_NAMES
+from dygro_ros.picture import middle, resize
 from training.episode_record import EpisodeRecord, require_names
 from training.formats.detection import open_dataset
 from training.formats.source import EpisodeReference
@@ -144,11 +144,10 @@ def _interpolate(
 
 
 def _squared(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return the middle squares at (size, size) px; images of shape (T, V, H, W, 3)."""
+    """Return the middle squares at (size, size) px, as live pictures are made; of shape (T, V, H, W, 3)."""
     if images.shape[2:4] == (size, size):
         return images
     fitted = np.empty((*images.shape[:2], size, size, 3), dtype=np.uint8)
     for index in np.ndindex(*images.shape[:2]):
-        picture = Image.fromarray(images[index])
-        fitted[index] = np.asarray(ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR))
+        fitted[index] = resize(middle(images[index], 1.0), size, size)
     return fitted

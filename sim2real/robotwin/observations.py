@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from dygro_ros.errors import UserError, unknown_name
 from dygro_ros.layout import ACTION_SIZE, ARM_JOINTS, JOINT_NAMES, SIDES
-from dygro_ros.manifest import CameraSpec, CropSpec
-from dygro_ros.picture import PictureFitter
+from dygro_ros.manifest import WHOLE_PICTURE, CameraSpec
+from dygro_ros.picture import PictureFitter, middle
 
 # Our name, which is also that of RoboTwin's environments: the name in its files and messages.
 CAMERAS: Mapping[str, str] = {
@@ -128,10 +128,7 @@ def fit_picture(picture: NDArray[np.uint8], spec: CameraSpec) -> NDArray[np.uint
     """Return the middle of one picture at the policy's aspect ratio and size, (height, width, 3)."""
     upright = spec.rotation_deg in (0, 180)
     wanted = spec.width / spec.height if upright else spec.height / spec.width
-    height, width = picture.shape[:2]
-    across, down = min(1.0, height * wanted / width), min(1.0, width / wanted / height)
-    crop = CropSpec(left=(1 - across) / 2, right=(1 + across) / 2, top=(1 - down) / 2, bottom=(1 + down) / 2)
-    return PictureFitter(spec, crop).fit(picture)
+    return PictureFitter(spec, WHOLE_PICTURE).fit(middle(picture, wanted))
 
 
 def _value(observation: Mapping[str, Any], path: str) -> Any:
