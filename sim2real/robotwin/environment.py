@@ -24,6 +24,7 @@ from sim2real.robotwin.policy import fit_instruction
 from sim2real.robotwin.seed_book import SeedBook, UnsolvableSeed, Verdict
 
 Proprio = Literal["targets", "measured"]
+InstructionSplit = Literal["seen", "unseen"]
 # cuRobo compiles and warms up at the first episode of a task.
 CALL_LIMIT_S = 900.0
 # So many seeds in a row without a solvable one: then it is not the seeds.
@@ -42,7 +43,7 @@ class RobotwinEnvironment:
         cameras: tuple[str, ...] = ("head_camera",),
         image_size: int = 128,
         proprio: Proprio = "targets",
-        instruction_split: str = "seen",
+        instruction_split: InstructionSplit = "seen",
         book: SeedBook | None = None,
         pass_over: bool = False,
     ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from dygro_ros.errors import UserError, unknown_name
 from dygro_ros.layout import ARM_INDICES, CONTROL_RATE_HZ, GRIPPER_INDICES, JOINT_NAMES
 from models.action_space import ActionLayout, ActionSpace
-from sim2real.robotwin.environment import Proprio, RobotwinEnvironment
+from sim2real.robotwin.environment import InstructionSplit, Proprio, RobotwinEnvironment
 from sim2real.robotwin.installation import Installation
 from sim2real.robotwin.observations import CAMERAS
 from sim2real.robotwin.scene_state import PRIVILEGED_SIZE, PRIVILEGED_SLICES
@@ -29,7 +29,7 @@ class RobotwinWorld:
     """RoboTwin's configuration of scenes and robot."""
     proprio: Proprio = "targets"
     """What proprioception is: drive targets, as in RoboTwin's data, or measured joints."""
-    instruction_split: str = "seen"
+    instruction_split: InstructionSplit = "seen"
     """Which wordings are said."""
     book: Path | None = None
     """What is known of seeds (`find_seeds`); unset: the expert is tried before each episode."""
