@@ -4,7 +4,16 @@ import pytest
 
 from dygro_ros.errors import UserError
 from models.base_policy import NanoConfig
-from training.config import METHODS, PRESETS, EvaluationConfig, TrainConfig, as_json, preset
+from sim2real.cell.tasks import TASKS
+from training.config import (
+    LIBERO_TASKS,
+    METHODS,
+    PRESETS,
+    EvaluationConfig,
+    TrainConfig,
+    as_json,
+    preset,
+)
 from training.demonstrations import DemonstrationConfig
 from training.libero_demonstrations import LiberoConfig
 from training.ray_session import RayConfig
@@ -35,7 +44,6 @@ def test_only_dygro_routes(method):
     ("change", "words"),
     [
         ({"tasks": ("place_cup",)}, "unknown task 'place_cup' in --tasks (did you mean 'place_empty_cup'?)"),
-        ({"tasks": ()}, "--tasks"),
         ({"tasks": ("place_empty_cup", "place_empty_cup")}, "each task once"),
         ({"randomization": "wild"}, "wild"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
@@ -60,6 +68,17 @@ def test_mistakes_are_named(change, words):
     with pytest.raises(UserError) as caught:
         replace(TrainConfig(), **change).resolved()
     assert words in str(caught.value)
+
+
+def test_tasks_that_are_not_named_are_all_of_the_world():
+    assert TrainConfig().resolved().tasks == TASKS
+    libero = replace(
+        TrainConfig(),
+        world="libero",
+        network=NanoConfig(actions=7, proprio=8),
+        evaluation=EvaluationConfig(episodes=50),
+    )
+    assert libero.resolved().tasks == LIBERO_TASKS
 
 
 def test_an_unknown_preset_is_named():

@@ -42,7 +42,8 @@ def evaluation(base, policy, **changes):
         Contestant("policy", "dygro", 500, lambda: policy, {"w": np.ones(1)}, executes_residual=True),
     )
     values = {
-        "contestants": contestants, "tasks": ("lift", "open"), "known_tasks": TASKS, "seeds": range(100, 110),
+        "contestants": contestants, "tasks": ("lift", "open"), "known_tasks": TASKS,
+        "seeds": dict.fromkeys(("lift", "open"), range(100, 110)),
         "training_seed": 3, "commit": "c0ffee", "identity": {"world": "toy"},
     }  # fmt: skip
     return WorldEvaluation(**{**values, **changes})
@@ -91,5 +92,20 @@ def test_episodes_of_another_evaluation_are_refused(tmp_path):
     evaluate_in_world(evaluation(Engine(half), Engine(always)), tmp_path)
     with pytest.raises(RunFolderError, match="holds another evaluation"):
         evaluate_in_world(evaluation(Engine(half), Engine(always), identity={"world": "other"}), tmp_path)
+    later = dict.fromkeys(("lift", "open"), range(101, 111))
     with pytest.raises(RunFolderError, match=r"'first_seed': 101, .* 'first_seed': 100"):
-        evaluate_in_world(evaluation(Engine(half), Engine(always), seeds=range(101, 111)), tmp_path)
+        evaluate_in_world(evaluation(Engine(half), Engine(always), seeds=later), tmp_path)
+
+
+def test_a_task_may_have_seeds_of_its_own(tmp_path):
+    seeds = {"lift": [100, 103], "open": [101, 102]}
+    base, policy = Engine(half), Engine(always)
+    results = evaluate_in_world(evaluation(base, policy, seeds=seeds), tmp_path)
+    for engine in (base, policy):
+        assert [(r.task, r.seed) for r in engine.requests] == [
+            ("lift", 100), ("open", 101), ("lift", 103), ("open", 102),
+        ]  # fmt: skip
+    assert (results["plan"]["first_seed"], results["plan"]["episodes"]) == (100, 2)
+    assert results["paired_differences"]["lift"]["difference"] == 0.5
+    with pytest.raises(ValueError, match="shorter"):
+        evaluation(base, policy, seeds={**seeds, "open": [101]}).plan()

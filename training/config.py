@@ -16,7 +16,6 @@ from dygro_ros.errors import UserError, unknown_name
 from models.base_policy import NanoConfig
 from models.residual import ResidualConfig
 from sim2real.cell.randomization import RandomizationConfig
-from sim2real.cell.work_cell import TASKS
 from sim2real.cell.world import CellWorld
 from sim2real.export import Precision
 from sim2real.libero.tasks import EVALUATION_STATES
@@ -36,11 +35,12 @@ from training.pretrainer import PretrainConfig
 from training.processes import DeviceName
 from training.ray_session import RayConfig
 from training.recorded_demonstrations import RecordedConfig
+from training.robotwin_config import RobotwinConfig
 
 MethodName = Literal["dygro", "residual", "ppo", "sft"]
 Place = Literal["local", "ray"]
 PresetName = Literal["nano", "quick", "base", "libero"]
-WorldName = Literal["cell", "libero"]
+WorldName = Literal["cell", "libero", "robotwin"]
 METHODS: tuple[str, ...] = get_args(MethodName)
 LIBERO_TASKS = (
     "KITCHEN_SCENE3_turn_on_the_stove",
@@ -71,13 +71,13 @@ class TrainConfig:
     """Where all other options start from: nano (full run), quick (minutes), base (pretrained, on GPUs) or
     libero (nano on LIBERO's tasks)."""
     world: WorldName = "cell"
-    """Simulated world: our work cell, or LIBERO (docs/libero.md)."""
+    """Simulated world: our work cell, LIBERO (docs/libero.md) or RoboTwin (docs/robotwin.md)."""
     method: MethodName = "dygro"
     """Stage II method: dygro, residual (one expert), ppo (that residual by PPO), sft (no reinforcement)."""
     seed: int = 0
     """Training seed: demonstrations, weights, task draws, exploration."""
-    tasks: tuple[str, ...] = TASKS
-    """Tasks to train on."""
+    tasks: tuple[str, ...] = ()
+    """Tasks to train on; unset: all of the cell's, LIBERO's with experts, or those of --robotwin.world."""
     randomization: str = "clean"
     """Domain randomisation of the cell: clean or randomized."""
     workers: int = 2
@@ -100,6 +100,7 @@ class TrainConfig:
     """Take demonstrations and Stage I policy from this run instead of making them: methods share a base."""
     demonstrations: DemonstrationConfig = field(default_factory=DemonstrationConfig)
     libero: LiberoConfig = field(default_factory=LiberoConfig)
+    robotwin: RobotwinConfig = field(default_factory=RobotwinConfig)
     recorded: RecordedConfig = field(default_factory=RecordedConfig)
     network: tyro.conf.AvoidSubcommands[NanoConfig | PretrainedNetwork] = field(default_factory=NanoConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -134,6 +135,8 @@ class TrainConfig:
         """The world to train in."""
         if self.world == "libero":
             return LiberoWorld(self.tasks, self.libero.folder)
+        if self.world == "robotwin":
+            return self.robotwin.known
         return CellWorld(RandomizationConfig.from_name(self.randomization))
 
     def resolved(self) -> TrainConfig:
@@ -142,11 +145,17 @@ class TrainConfig:
         Raises:
             UserError: An unknown task or randomisation, or a number that cannot work.
         """
-        for task in self.tasks if self.world == "cell" else ():
-            if task not in TASKS:
-                raise unknown_name("task", task, TASKS, "--tasks")
-        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
-            raise UserError(f"--tasks must name each task once, got {' '.join(self.tasks) or 'none'}")
+        if self.world == "robotwin" and self.robotwin.measured is None:
+            return replace(self, robotwin=self.robotwin.read()).resolved()
+        if self.world != "robotwin" and self.robotwin.world is not None:
+            raise UserError(f"--robotwin.world is for --world robotwin, got --world {self.world}")
+        if not self.tasks:
+            return replace(self, tasks=self._all_tasks()).resolved()
+        for task in () if self.world == "libero" else self.tasks:
+            if task not in self._all_tasks():
+                raise unknown_name("task", task, self._all_tasks(), "--tasks")
+        if len(set(self.tasks)) != len(self.tasks):
+            raise UserError(f"--tasks must name each task once, got {' '.join(self.tasks)}")
         if self.resume and self.overwrite:
             raise UserError("--resume and --overwrite exclude each other")
         for name, value in (("workers", self.workers), ("threads", self.threads)):
@@ -174,13 +183,11 @@ class TrainConfig:
         """Refuse options that the chosen world would pass over, and evaluations that it cannot run."""
         if self.evaluation.episodes < 1:
             raise UserError(f"--evaluation.episodes must be at least 1, got {self.evaluation.episodes}")
-        if self.world == "cell":
-            unread: dict[str, bool] = {"libero": self.libero != LiberoConfig()}
-        else:
-            unread = {
-                "demonstrations": self.demonstrations != DemonstrationConfig(),
-                "randomization": self.randomization != "clean",
-            }
+        unread = {
+            "libero": self.world != "libero" and self.libero != LiberoConfig(),
+            "demonstrations": self.world != "cell" and self.demonstrations != DemonstrationConfig(),
+            "randomization": self.world != "cell" and self.randomization != "clean",
+        }
         for name, changed in unread.items():
             if changed:
                 raise UserError(f"--{name} says nothing in the world {self.world!r}: leave it out")
@@ -190,6 +197,9 @@ class TrainConfig:
                 f"LIBERO has {EVALUATION_STATES} fixed initial states a task: --evaluation.seed must be 0 "
                 f"and --evaluation.episodes {EVALUATION_STATES} at most, got {seed} and {episodes}"
             )
+
+    def _all_tasks(self) -> tuple[str, ...]:
+        return LIBERO_TASKS if self.world == "libero" else self.simulated_world.tasks
 
     def _check_pictures(self) -> None:
         """Refuse a network of another robot, or one that sees other pictures than the demonstrations hold."""

@@ -14,6 +14,7 @@ from training.formats.libero import LiberoSource
 from training.formats.source import EpisodeReference
 from training.libero_demonstrations import check_libero, collect_libero
 from training.recorded_demonstrations import find_episodes, read_recorded
+from training.robotwin_config import check_robotwin, require_same_robot
 
 DEMONSTRATIONS = "demonstrations"
 Files = Sequence[Path | EpisodeReference]
@@ -23,17 +24,21 @@ def check_sources(config: TrainConfig) -> None:
     """Check another world's installation and recorded demonstrations, if there are any, before a run begins.
 
     Raises:
-        DependencyError: LIBERO is not installed, or a task's assets are missing.
+        DependencyError: LIBERO is not installed, a task's assets are missing, or a part of RoboTwin.
         UserError: There is no such folder or task, or the rate makes no sense.
         DataError: It holds no episode, one that cannot be read, or one without the simulator state that
             losses and critics are to see.
     """
     if config.world == "libero":
         check_libero(config.libero, config.tasks, demonstrated=config.recorded.folder is None)
+    if config.world == "robotwin":
+        check_robotwin(config.robotwin.known, config.tasks, config.recorded.folder)
     if config.recorded.folder is None:
         return
     files = find_episodes(config.recorded.folder)
     next(read_demonstrations(config, files))  # a wrong rate, camera or layout is the same in all files
+    if config.world == "robotwin":
+        require_same_robot(config.robotwin.known, files)
     trains_vision = config.base_run is None or config.method == "sft"
     readers = {
         "--pretrain.lambda-objects 0": trains_vision and config.pretrain.lambda_objects > 0,
@@ -44,8 +49,11 @@ def check_sources(config: TrainConfig) -> None:
         return
     for episode in files:
         record = episode.read(cameras=())
-        if record.task is None or record.privileged is None:
-            raise DataError(f"{episode} holds no simulator state: do without it by {remedy}")
+        # The files that RoboTwin's world reads may be our cell's, whose state means other things.
+        if record.task is None or record.privileged is None or config.world == "robotwin":
+            raise DataError(
+                f"{episode} holds no simulator state of the world {config.world!r}: do without it by {remedy}"
+            )
 
 
 def make_demonstrations(config: TrainConfig) -> Files:

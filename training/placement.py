@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from models.base_policy import BasePolicy
+from sim2real.world import World
 from training.config import TrainConfig
 from training.method import Method
 from training.methods.off_policy import OffPolicyMethod
@@ -68,9 +69,17 @@ class MethodBuilder:
             return build_method(self.config, load_base_policy(folder))
 
 
-def engine_for(config: TrainConfig, folder: Path) -> RolloutEngine:
-    """Return what runs episodes of the frozen policy of this folder, where the configuration wants it."""
+def engine_for(config: TrainConfig, folder: Path, world: World | None = None) -> RolloutEngine:
+    """Return what runs episodes of the frozen policy of this folder, where the configuration wants it.
+
+    Args:
+        config: The run's configuration.
+        folder: The policy's folder.
+        world: Another world than the run's, such as one with evaluation's rules for seeds.
+    """
     spec = rollout_spec(config, folder)
+    if world is not None:
+        spec = replace(spec, world=world)
     if config.rollouts == "ray":
         return RayWorkers(spec, config.workers, config.ray)
     return LocalProcesses(spec, config.workers)

@@ -34,6 +34,7 @@ from training.config import TrainConfig
 from training.dataset import FrameDataset
 from training.demonstration_stage import Files, critics_see_demonstrations, read_demonstrations
 from training.episodes import Episode
+from training.evaluation_scenes import evaluation_scenes
 from training.methods.sft import fine_tune
 from training.online import OnlineTraining
 from training.placement import STAGE_ONE, base_folder, engine_for, on_ray, placed
@@ -224,9 +225,12 @@ def evaluate_policy_in_world(
     config: TrainConfig, base: BasePolicy, policy: DygroPolicy, environment_steps: int
 ) -> dict[str, Any]:
     """Evaluate a policy that has no bundle against its base; returns what results.json holds."""
-    world = config.simulated_world
+    out = config.run / EVALUATION
+    scenes = evaluation_scenes(config, out)
+    world = scenes.world
     base_weights = to_weights(build_residual(base, config.residual, world))
 
+    engine = partial(engine_for, config, world=world)
     own_base = config.run / STAGE_TWO if policy.residual is None else base_folder(config)
     weights = base_weights if policy.residual is None else to_weights(policy.residual)
     evaluation = WorldEvaluation(
@@ -235,7 +239,7 @@ def evaluate_policy_in_world(
                 BASE,
                 "base",
                 0,
-                partial(engine_for, config, base_folder(config)),
+                partial(engine, base_folder(config)),
                 base_weights,
                 executes_residual=False,
             ),
@@ -243,17 +247,17 @@ def evaluate_policy_in_world(
                 POLICY,
                 config.method,
                 environment_steps,
-                partial(engine_for, config, own_base),
+                partial(engine, own_base),
                 weights,
                 executes_residual=policy.residual is not None,
             ),
         ),
         tasks=config.tasks,
         known_tasks=world.tasks,
-        seeds=seeds_for(SeedPurpose.EVALUATION, config.evaluation.seed, 0, config.evaluation.episodes),
+        seeds=scenes.seeds,
         training_seed=config.seed,
         commit=current_commit(),
-        identity={"world": world.name, "configuration": fingerprint_hash(config)},
+        identity={"world": world.name, "configuration": fingerprint_hash(config), **scenes.passed_over},
     )
     with on_ray(config):
-        return evaluate_in_world(evaluation, config.run / EVALUATION)
+        return evaluate_in_world(evaluation, out)

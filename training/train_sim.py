@@ -3,12 +3,13 @@
     python training/train_sim.py                      # the full nano run, about half an hour on two cores
     python training/train_sim.py --preset quick       # every stage in minutes
     python training/train_sim.py --preset libero      # LIBERO's tasks (make libero first)
+    python training/train_sim.py --world robotwin ... # RoboTwin's tasks: docs/robotwin.md
     python training/train_sim.py --resume             # go on after an interruption
     torchrun --standalone --nproc-per-node 8 training/train_sim.py --preset base    # on eight GPUs
 
 Stages: demonstrations, Stage I (information-bottleneck pretraining), Stage II (mixture of RL residuals),
-bundle, evaluation with report. LIBERO's policies are evaluated without a bundle, which the robot side
-could not run. See `--help` for every option.
+bundle, evaluation with report. LIBERO's and RoboTwin's policies are evaluated without a bundle, which the
+robot side could not run. See `--help` for every option.
 """
 
 from __future__ import annotations

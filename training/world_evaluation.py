@@ -53,28 +53,33 @@ class WorldEvaluation:
         contestants: The policy and its base.
         tasks: Tasks to run.
         known_tasks: Every task of the world, in the order of the ids that episodes have.
-        seeds: Evaluation seeds, the same for each task and contestant.
+        seeds: Evaluation seeds of each task, as many for each, the same for each contestant.
         training_seed: For the records.
         commit: Commit of the code, for the records.
-        identity: What decides the episodes beside tasks and seeds, as JSON values: a folder that holds
-            episodes of another identity is refused.
+        identity: What else decides the episodes, as JSON values, also which seeds were passed over: a folder
+            that holds episodes of another identity is refused.
     """
 
     contestants: tuple[Contestant, ...]
     tasks: tuple[str, ...]
     known_tasks: tuple[str, ...]
-    seeds: Sequence[int]
+    seeds: Mapping[str, Sequence[int]]
     training_seed: int
     commit: str
     identity: Mapping[str, Any]
+
+    def episodes(self) -> list[tuple[str, int]]:
+        """Return every task's and seed's turn, task by task within a turn."""
+        rows = zip(*(self.seeds[task] for task in self.tasks), strict=True)
+        return [turn for row in rows for turn in zip(self.tasks, row, strict=True)]
 
     def plan(self) -> dict[str, Any]:
         """Return what decides the episodes."""
         return {
             "contestants": [[c.role, c.method, c.environment_steps] for c in self.contestants],
             "tasks": list(self.tasks),
-            "first_seed": self.seeds[0],
-            "episodes": len(self.seeds),
+            "first_seed": min(seed for _, seed in self.episodes()),
+            "episodes": len(self.seeds[self.tasks[0]]),
             **self.identity,
         }
 
@@ -114,7 +119,7 @@ def evaluate_in_world(evaluation: WorldEvaluation, out: Path) -> dict[str, Any]:
 
 def _run(evaluation: WorldEvaluation, contestant: Contestant, ledger: JsonLinesLedger, bar: Progress) -> None:
     done = {(r["task"], r["seed"]) for r in ledger.records[1:] if r["role"] == contestant.role}
-    everything = [(task, seed) for seed in evaluation.seeds for task in evaluation.tasks]
+    everything = evaluation.episodes()
     shown = bar.add_task(
         f"evaluation: {contestant.method}", total=len(everything), completed=len(done), status=""
     )
