@@ -76,3 +76,13 @@ def test_steps_that_stand_beside_their_outcome_are_found() -> None:
     found = check_actions([libero_motion(-1)])
     assert [finding.kind for finding in found] == ["offset in time"]
     assert "the motion 1 frames BEFORE them" in found[0].text
+
+
+def test_an_episode_shorter_than_the_delay_is_passed_over() -> None:
+    """Commands lead by four frames; three frames have no partner among them."""
+    slow = [dual_arm(seed, 80) for seed in range(2)]
+    led = [
+        replace(record, action=np.concatenate([record.proprio[4:], record.proprio[-4:]])) for record in slow
+    ]
+    short = replace(dual_arm(5, 3), action=dual_arm(5, 7).proprio[4:])
+    assert check_actions([*led, short]) == check_actions(led) == []

@@ -152,7 +152,7 @@ def _constant_offsets(
     """Find joints whose targets lie beside what is measured, always on the same side."""
     differences = np.concatenate(
         [
-            record.action[: len(record.action) - lag, commanded] - record.proprio[lag:, measured]
+            record.action[: max(0, len(record.action) - lag), commanded] - record.proprio[lag:, measured]
             for record in records
         ]
     )
