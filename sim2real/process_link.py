@@ -35,8 +35,11 @@ class RemoteError(LinkError):
     """
 
     def __init__(self, message: str, kind: str) -> None:
-        super().__init__(message)
+        super().__init__(message, kind)  # both, or it cannot be pickled on its way out of a worker process
         self.kind = kind
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ProcessLink:

@@ -1,4 +1,5 @@
 import os
+import pickle
 import select
 import subprocess
 import sys
@@ -108,6 +109,14 @@ def test_an_error_there_is_told_by_type_message_and_traceback(method: str, error
         assert 'File "<string>"' in str(caught.value) or "process_server.py" in str(caught.value)
         with pytest.raises(LinkError, match="was closed before the call 'echo'"):
             link.call("echo")
+
+
+def test_an_error_there_is_told_also_from_a_worker_process() -> None:
+    """A pool whose worker's error cannot be unpickled says only that it is broken."""
+    error = RemoteError("the cup process failed at the call 'fail': KeyError: 'knob'", "KeyError")
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), str(back), back.kind) == (RemoteError, str(error), "KeyError")
+    assert str(back) == "the cup process failed at the call 'fail': KeyError: 'knob'"
 
 
 def test_a_death_is_told_with_exit_code_and_last_words() -> None:
