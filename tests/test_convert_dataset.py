@@ -12,7 +12,7 @@ from rich.console import Console
 
 from dygro_ros.errors import DataError, UserError
 from dygro_ros.layout import JOINT_NAMES
-from training.convert_dataset import ConvertDataset, convert
+from training.convert_dataset import HELD, ConvertDataset, convert
 from training.dataset_statistics import load
 from training.episode_record import EpisodeRecord
 from training.formats.detection import open_dataset
@@ -80,6 +80,42 @@ def test_liberos_files_to_lerobot_and_back(tmp_path: Path) -> None:
     for name in ("proprio", "action", "images", "joint_states"):
         np.testing.assert_array_equal(getattr(found, name), getattr(stove, name))
     assert found.simulator_states is None and found.instructions == stove.instructions
+
+
+FULL = replace(
+    libero_like(),
+    executed=np.full((6, 7), 0.5, np.float32),
+    privileged=np.arange(18, dtype=np.float32).reshape(6, 3),
+    seed=1_000_000_003,
+    companion="moka",
+    randomization="{}",
+)
+"""A demonstration that has whatever any format holds."""
+
+
+def test_a_demonstration_of_ours_for_libero_keeps_what_stage_two_needs(tmp_path: Path) -> None:
+    source = write(LiberoFileWriter, tmp_path / "a.hdf5", FULL)
+    assert "left out" not in run(ConvertDataset(source, tmp_path / "b.hdf5", "libero"))
+    (found,), (first,) = records_of(tmp_path / "b.hdf5"), records_of(source)
+    for name in EpisodeRecord.__dataclass_fields__:
+        assert np.array_equal(getattr(found, name), getattr(first, name)), name
+    np.testing.assert_array_equal(found.privileged, FULL.privileged)
+    assert found.seed == FULL.seed
+
+
+@pytest.mark.parametrize("kind", [LeRobotWriter, LiberoFileWriter, RobotwinFolderWriter])
+def test_what_a_format_is_said_to_hold_is_what_its_writer_keeps(tmp_path: Path, kind: type) -> None:
+    """Or a conversion would take away what could have stayed, or name nothing where something is lost."""
+    record = FULL
+    if kind is RobotwinFolderWriter:
+        record = replace(
+            dual_arm(0, 6), joint_states=FULL.joint_states, simulator_states=FULL.simulator_states
+        )
+    source = open_dataset(write(kind, tmp_path / "set.hdf5", record))
+    (found,) = source.episodes()
+    optional = {name for name in set().union(*HELD.values()) if getattr(record, name) is not None}
+    assert optional == set().union(*HELD.values())
+    assert {name for name in optional if getattr(found, name) is not None} == HELD[source.format]
 
 
 def test_one_file_of_libero_is_written_where_the_target_is_a_file(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ HELD = {
         "task", "seed", "companion", "randomization",
     },
     "robotwin": {"executed", "privileged", "task", "seed", "companion", "randomization"},
-    "libero": {"joint_states", "simulator_states", "task"},
+    "libero": {"privileged", "joint_states", "simulator_states", "task", "seed"},
 }  # fmt: skip
 # In a LeRobotDataset every episode has every column, of one size.
 COLUMNS = ("executed", "privileged", "joint_states", "simulator_states")
