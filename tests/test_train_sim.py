@@ -8,10 +8,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import onnxruntime
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from dygro_ros.bundle import read_bundle
+from dygro_ros.errors import DependencyError
+from training import train_sim
+from training.config import TrainConfig
 from training.episode_file import read_episode, write_episode
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,6 +111,15 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, arguments, words):
     assert words in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_what_runs_the_frozen_policy_is_tried_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(train_sim, "claim", lambda _: pytest.fail("the run has begun"))
+    config = replace(TrainConfig(), run=tmp_path / "run", device="cuda").resolved()
+    with pytest.raises(DependencyError, match="pip install onnxruntime-gpu"):
+        train_sim.train(config)
 
 
 def test_a_run_is_not_overwritten(run):

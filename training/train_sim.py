@@ -26,6 +26,7 @@ import tyro
 from rich.console import Console
 
 from dygro_ros.errors import run_main
+from dygro_ros.inference import probe
 from sim2real.evaluation_summary import result_table
 from training.config import PRESETS, TrainConfig, preset
 from training.demonstration_stage import check_sources, make_demonstrations
@@ -66,6 +67,8 @@ def train(config: TrainConfig) -> None:
 
 def _lead(config: TrainConfig, processes: Processes) -> None:
     console = Console()
+    # It runs the frozen policy in Stage II and checks the bundle, hours after Stage I has begun.
+    probe(config.device)
     check_sources(config)
     if config.uses_ray:
         check_available(config.ray)
