@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dygro_ros.bundle import Bundle, RobotInterface, read_bundle
 from dygro_ros.errors import BundleError, UserError
-from dygro_ros.inference import OnnxPolicy, PolicyOutput
+from dygro_ros.inference import OnnxPolicy, PolicyOutput, Provider
 from dygro_ros.layout import ACTION_SIZE, CONTROL_RATE_HZ
 from dygro_ros.manifest import WHOLE_PICTURE, CameraSpec, ProprioSpec, standard_gripper, standard_joints
 from sim2real.cell.randomization import RandomizationConfig
@@ -200,11 +200,13 @@ class SimulatedCellWorker:
     contestants: tuple[Contestant, ...]
     randomization: RandomizationConfig
     instruction_split: str = "seen"
+    provider: Provider = "cpu"
+    """What runs the bundles."""
 
     def __call__(self) -> Callable[[EpisodeJob], EpisodeResult]:
         """Open one session a bundle and one cell for all of them."""
         bundles = {contestant.bundle: read_bundle(contestant.bundle) for contestant in self.contestants}
-        policies = {path: OnnxPolicy(bundle) for path, bundle in bundles.items()}
+        policies = {path: OnnxPolicy(bundle, provider=self.provider) for path, bundle in bundles.items()}
         first = require_same_cameras(tuple(bundles.values()))
         cell = cell_for(first, self.randomization, self.instruction_split)
 

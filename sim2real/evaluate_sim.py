@@ -38,6 +38,7 @@ from rich.progress import (
 from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import DataError, RunFolderError, UserError, run_main, unknown_name
 from dygro_ros.evaluation.ledger import JsonLinesLedger
+from dygro_ros.inference import Provider, probe
 from dygro_ros.whole_file import write_json
 from sim2real.bundle_episodes import Contestant, EpisodeJob, EpisodeResult, SimulatedCellWorker, run_episodes
 from sim2real.cell.randomization import RandomizationConfig
@@ -86,6 +87,8 @@ class EvaluateSim:
     """Instruction templates: those of the demonstrations, or new ones."""
     workers: int = 2
     """Processes; the result is the same for any number."""
+    provider: Provider = "cpu"
+    """What runs the bundles; a bundle in bfloat16 needs a GPU's."""
     run: Path | None = None
     """Run folder of the training, for its curves in the report."""
     films_per_task: int = 3
@@ -107,6 +110,7 @@ class Evaluation:
     randomization_name: str
     randomization: RandomizationConfig
     instructions: str
+    provider: Provider
 
     def jobs(self) -> list[EpisodeJob]:
         """Return every episode; contestants and tasks take turns, so that a part says something too."""
@@ -116,6 +120,10 @@ class Evaluation:
             for task in self.tasks
             for contestant in range(len(self.contestants))
         ]
+
+    def worker(self) -> SimulatedCellWorker:
+        """Return what builds, inside a worker process, what runs the jobs."""
+        return SimulatedCellWorker(self.contestants, self.randomization, self.instructions, self.provider)
 
     def plan(self) -> dict[str, Any]:
         """Return what decides the episodes, as plain JSON values."""
@@ -127,6 +135,7 @@ class Evaluation:
             "randomization": self.randomization_name,
             "randomization_keys": asdict(self.randomization),
             "instructions": self.instructions,
+            "provider": self.provider,
             "software": {
                 "mujoco": mujoco.__version__,
                 "numpy": np.__version__,
@@ -150,8 +159,10 @@ def prepare(options: EvaluateSim) -> Evaluation:
     """Check the command line and the bundles.
 
     Raises:
-        UserError: An option is unknown, out of range or contradicts another; a bundle is damaged.
+        UserError: An option is unknown, out of range or contradicts another; a bundle is damaged; or
+            (DependencyError) the provider is not installed.
     """
+    probe(options.provider)
     if options.base is not None and options.base_chunk:
         raise UserError("--base and --base-chunk exclude each other: there is one base to compare with")
     for name in ("episodes", "workers"):
@@ -186,6 +197,7 @@ def prepare(options: EvaluateSim) -> Evaluation:
         randomization_name=options.randomization,
         randomization=RandomizationConfig.from_name(options.randomization),
         instructions=options.instructions,
+        provider=options.provider,
     )
 
 
@@ -244,9 +256,7 @@ def evaluate(
     plan = evaluation.plan()
     claim_folder(out, plan, overwrite=overwrite)
     if make_worker is None:
-        make_worker = SimulatedCellWorker(
-            evaluation.contestants, evaluation.randomization, evaluation.instructions
-        )
+        make_worker = evaluation.worker()
     jobs = evaluation.jobs()
     entries = evaluation.entries
     keys = [

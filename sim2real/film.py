@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from sim2real.bundle_episodes import EpisodeJob, EpisodeResult, SimulatedCellWorker, run_episodes
+from sim2real.bundle_episodes import EpisodeJob, EpisodeResult, run_episodes
 from sim2real.evaluation_summary import POLICY, by_task
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ def film_evaluation(
     contestant = next(i for i, entry in enumerate(evaluation.entries) if entry.role == POLICY)
     jobs = [EpisodeJob(contestant, record["task"], record["seed"], film=True) for record in chosen]
     if make_worker is None:
-        make_worker = SimulatedCellWorker(
-            evaluation.contestants, evaluation.randomization, evaluation.instructions
-        )
+        make_worker = evaluation.worker()
     by_job = {result.job: result for result in run_episodes(jobs, make_worker, workers)}
     strips = []
     for job, record in zip(jobs, chosen, strict=True):

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from policy_fixtures import contract, golden_frames, graph_bytes, make_bundle, training_spec
 from rich.console import Console
 from scripted_cell import ScriptedWorker
 
 from dygro_ros.bundle import Bundle, write_bundle
-from dygro_ros.errors import DataError, RunFolderError, UserError
+from dygro_ros.errors import DataError, DependencyError, RunFolderError, UserError
 from sim2real.cell.tasks import STEP_LIMITS
 from sim2real.evaluate_sim import EvaluateSim, Evaluation, evaluate, gate_sentence, prepare, result_table, run
 from sim2real.seeds import SEED_BLOCKS, SeedPurpose, purpose_of
@@ -223,6 +224,21 @@ def test_wrong_options_are_refused_before_anything_is_written(
     with pytest.raises(UserError, match=message):
         prepare(options(bundle, tmp_path / "e", **changes))
     assert not (tmp_path / "e").exists()
+
+
+def test_the_provider_is_tried_first_reaches_the_workers_and_belongs_to_the_plan(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    refused = pytest.raises(DependencyError, match="provider 'cuda' needs CUDAExecutionProvider")
+    with refused:
+        prepare(options(bundle, tmp_path / "e", provider="cuda"))
+    on_cpu = prepare(options(bundle, tmp_path / "e"))
+    on_gpu = dataclasses.replace(on_cpu, provider="cuda")
+    with refused:
+        evaluate(on_gpu, tmp_path / "e", workers=1, show=False)
+    with pytest.raises(RunFolderError, match='provider was "cuda", now "cpu"'):
+        evaluate(on_cpu, tmp_path / "e", workers=1, make_worker=scripted(on_cpu), show=False)
 
 
 def test_a_bundle_against_itself_is_refused(bundle: Bundle, tmp_path: Path) -> None:

@@ -210,13 +210,14 @@ def evaluate(config: TrainConfig, bundle: Path, base_bundle: Path) -> None:
         evaluation_seed=config.evaluation.seed,
         randomization=config.randomization,
         workers=config.workers,
+        provider=config.device,
         run=config.run,
     )
     arguments = [
         str(bundle), "--base", str(base_bundle), "--out", str(options.out),
         "--tasks", *config.tasks, "--episodes", str(options.episodes),
         "--evaluation-seed", str(options.evaluation_seed), "--randomization", options.randomization,
-        "--run", str(config.run),
+        "--provider", options.provider, "--run", str(config.run),
     ]  # fmt: skip
     run_evaluation(options, arguments)
 
