@@ -106,7 +106,8 @@ class OnnxPolicy:
         self.bundle = bundle
         self.provider = provider
         self._clock = clock
-        self._codec = codec_of(bundle.manifest.instruction, bundle.path)
+        self.codec = codec_of(bundle.manifest.instruction, bundle.path)
+        """How the policy reads instructions."""
         self._session: Any = (
             EngineSession(bundle.graph_path, engine_folder())
             if provider == ENGINE
@@ -137,7 +138,7 @@ class OnnxPolicy:
 
         Args:
             images: (V, H, W, 3) uint8 RGB, cameras in the manifest's order.
-            instruction: What to do, 1 to 96 UTF-8 bytes.
+            instruction: What to do, 1 to 96 UTF-8 bytes or, of a policy that reads tokens, 1 to L of them.
             proprio: Measured joints in joint units, (14,) float32.
 
         Raises:
@@ -153,7 +154,7 @@ class OnnxPolicy:
             PolicyInputError: It is empty or too long.
         """
         try:
-            return self._codec.encode(instruction)
+            return self.codec.encode(instruction)
         except ValueError as error:
             raise PolicyInputError(str(error)) from error
 

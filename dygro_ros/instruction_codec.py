@@ -36,6 +36,9 @@ class InstructionCodec(Protocol):
     def files(self) -> dict[str, bytes]:
         """What a bundle must carry for it, by relative path."""
 
+    def size(self, text: str) -> int:
+        """Return how much of `spec.length` a text takes."""
+
     def encode(self, text: str) -> Encoded:
         """Return the graph's input for one instruction, shape (L,).
 
@@ -57,6 +60,10 @@ class ByteCodec:
     def files(self) -> dict[str, bytes]:
         """No file."""
         return {}
+
+    def size(self, text: str) -> int:
+        """Return the number of bytes; there is room for 96."""
+        return len(text.encode())
 
     def encode(self, text: str) -> NDArray[np.uint8]:
         """Return the bytes, (96,).
@@ -107,14 +114,17 @@ class TokenCodec:
         """The tokenizer."""
         return {TOKENIZER_FILE: self._content}
 
+    def size(self, text: str) -> int:
+        """Return the number of tokens; there is room for T."""
+        return len(self._tokens(text))
+
     def encode(self, text: str) -> NDArray[np.int32]:
         """Return the tokens, (T,).
 
         Raises:
-            ValueError: The text is empty, longer than 96 UTF-8 bytes or T tokens, or holds the padding token.
+            ValueError: The text is empty, longer than T tokens, or holds the padding token.
         """
-        encode_instruction(text)  # the same limit whatever reads it, so that a plan fits every policy
-        found = self._tokenizer.encode(text, add_special_tokens=False).ids
+        found = self._tokens(text)
         if not found or len(found) > self.length:
             raise ValueError(f"instruction must have 1 to {self.length} tokens, got {len(found)}: {text!r}")
         if self.padding in found:
@@ -122,6 +132,10 @@ class TokenCodec:
         padded = np.full(self.length, self.padding, dtype=np.int32)
         padded[: len(found)] = found
         return padded
+
+    def _tokens(self, text: str) -> list[int]:
+        found: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return found
 
 
 def read_tokenizer(content: bytes, where: str) -> Any:

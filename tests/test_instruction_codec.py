@@ -11,7 +11,7 @@ import pytest
 from vision_language_fixtures import END_OF_TEXT, PADDING, TEXTS, TOKENS, tiny_codec, tiny_tokenizer
 
 from dygro_ros.errors import DependencyError, UserError
-from dygro_ros.instruction_codec import BYTES, TOKENIZER_FILE, codec_of, read_tokenizer
+from dygro_ros.instruction_codec import BYTES, TOKENIZER_FILE, TokenCodec, codec_of, read_tokenizer
 from dygro_ros.layout import encode_instruction
 
 
@@ -40,8 +40,7 @@ def test_other_words_are_other_tokens() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "1 to 96 UTF-8 bytes"),
-        ("x" * 97, "1 to 96 UTF-8 bytes"),
+        ("", f"1 to {TOKENS} tokens, got 0"),
         ("x" * (TOKENS + 1), f"1 to {TOKENS} tokens, got {TOKENS + 1}"),
         (f"lift {END_OF_TEXT}", f"must not hold the padding token {PADDING}"),
     ],
@@ -49,6 +48,16 @@ def test_other_words_are_other_tokens() -> None:
 def test_what_does_not_fit_is_refused(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         tiny_codec().encode(text)
+
+
+def test_room_is_counted_in_tokens_and_not_in_bytes() -> None:
+    text = "the " * 30 + "cup"
+    roomy = TokenCodec(tiny_tokenizer(), 128, PADDING)
+    assert BYTES.size(text) == 123 > BYTES.spec.length
+    assert roomy.size(text) == 61 == (roomy.encode(text) != PADDING).sum()
+    with pytest.raises(ValueError, match="1 to 60 tokens, got 61"):
+        TokenCodec(tiny_tokenizer(), 60, PADDING).encode(text)
+    assert BYTES.size("thé") == 4
 
 
 def test_a_bundle_carries_what_encodes_it(tmp_path: Path) -> None:

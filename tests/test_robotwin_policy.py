@@ -2,16 +2,21 @@
 
 import logging
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from policy_fixtures import CHUNK, answer, cameras, contract, make_bundle
 from robotwin_fixtures import client_observation
+from test_export_base import frames, told
+from test_export_base import policy as token_policy
+from vision_language_fixtures import PADDING, TOKENS, tiny_tokenizer
 
 from dygro_ros.errors import BundleError, UserError
+from dygro_ros.instruction_codec import BYTES, TokenCodec
 from dygro_ros.layout import JOINT_LOWER, JOINT_UPPER, encode_instruction
 from dygro_ros.manifest import CameraSpec, expected_graph
+from sim2real.export import export_bundle
 from sim2real.robotwin.observations import fit_pictures, from_policy_client
 from sim2real.robotwin.policy import RobotwinPolicy, fit_instruction
 
@@ -92,19 +97,31 @@ def test_a_long_instruction_is_cut_after_a_whole_word_and_told_once(
     assert len([record for record in caplog.records if "was cut to" in record.message]) == 1
 
 
-def test_what_is_not_read_in_bytes_is_not_cut_by_bytes(bundle: Path) -> None:
-    policy = RobotwinPolicy(bundle)
-    tokens = SimpleNamespace(encoding="tokens", length=8)
-    policy.manifest = policy.manifest.model_copy(update={"instruction": tokens})
-    seen = from_policy_client(client_observation("lift the cup"), HEAD)
-    chunk = RobotwinPolicy(bundle).actions(seen)
-    np.testing.assert_array_equal(policy.actions(seen), chunk)
+def test_a_policy_that_reads_tokens_is_given_as_many_words_as_it_has_tokens_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = RobotwinPolicy(export_bundle(token_policy(), told(), frames(), tmp_path / "bundle").path)
+    text = "lift the red cup " + "and then put it down on the table right beside the coaster " * 3
+    assert len(text) > 180
+
+    def said(instruction: str) -> NDArray[np.float32]:
+        return reader.actions(from_policy_client(client_observation(instruction), HEAD))
+
+    whole = said(text)
+    assert f"reads {TOKENS} tokens" in caplog.text and "cut to 'lift the red cup and then'" in caplog.text
+    np.testing.assert_array_equal(whole, said("lift the red cup and then"))
+    assert abs(whole - said("lift the blue cup")).max() > 1e-3
+    assert caplog.text.count("was cut to") == 1
 
 
-def test_a_cut_counts_bytes_and_keeps_a_word_at_least() -> None:
-    assert fit_instruction("take the cup", 12) == "take the cup"
-    assert fit_instruction("take the cup", 11) == "take the"
-    assert fit_instruction("prends le thé vert", 14) == "prends le thé"
-    assert fit_instruction("prends le thé vert", 13) == "prends le"
-    with pytest.raises(UserError, match="first word of the instruction 'immensely' has more than 3"):
-        fit_instruction("immensely", 3)
+def test_a_cut_counts_what_the_policy_reads_and_keeps_a_word_at_least() -> None:
+    for words, kept in (("x" * 91 + " take", 2), ("x" * 92 + " take", 1), ("x" * 92 + " thé", 1)):
+        assert fit_instruction(words + " cup", BYTES) == " ".join(words.split()[:kept])
+    assert fit_instruction("lift " * 20, BYTES) == ("lift " * 19).strip()
+    letters = TokenCodec(tiny_tokenizer(), 12, PADDING)
+    assert fit_instruction("abcd efg hij", letters) == "abcd efg hij"
+    assert fit_instruction("abcd efg hijk", letters) == "abcd efg"
+    with pytest.raises(UserError, match=r"first word of the instruction 'immeasurably' .* than 11 tokens"):
+        fit_instruction("immeasurably", TokenCodec(tiny_tokenizer(), 11, PADDING))
+    with pytest.raises(UserError, match="has more than 96 UTF-8 bytes"):
+        fit_instruction("x" * 97, BYTES)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dygro_ros.errors import UserError, unknown_name
-from dygro_ros.layout import INSTRUCTION_BYTES
+from dygro_ros.instruction_codec import BYTES
 from dygro_ros.manifest import WHOLE_PICTURE, CameraSpec
 from sim2real.process_link import ProcessLink
 from sim2real.robotwin.installation import Installation
@@ -234,7 +234,7 @@ def _spec(name: str, size: int) -> CameraSpec:
 
 def _chosen(instructions: list[str], task: str, seed: int) -> str:
     """Return one instruction, the same each time for an episode; one that the policy reads whole, if any."""
-    short = [text for text in instructions if len(text.encode()) <= INSTRUCTION_BYTES]
+    short = [text for text in instructions if BYTES.size(text) <= BYTES.spec.length]
     candidates = short or instructions
     drawn = np.random.default_rng([seed, zlib.crc32(task.encode())]).integers(len(candidates))
-    return fit_instruction(candidates[int(drawn)], INSTRUCTION_BYTES)
+    return fit_instruction(candidates[int(drawn)], BYTES)

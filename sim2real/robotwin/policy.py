@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import BundleError, UserError, unknown_name
 from dygro_ros.inference import OnnxPolicy, Provider
+from dygro_ros.instruction_codec import InstructionCodec
 from dygro_ros.layout import ACTION_SIZE
 from dygro_ros.manifest import JointSpec
 from sim2real.robotwin.observations import CAMERAS, Seen, fit_pictures
@@ -118,18 +119,14 @@ class RobotwinPolicy:
                 )
 
     def _fitted(self, instruction: str) -> str:
-        """Return the instruction, cut after the last whole word that there is room for; says so once.
-
-        What is read by a tokenizer is left to it: its room is not counted in bytes.
-        """
-        room = self.manifest.instruction.length
-        in_bytes = self.manifest.instruction.encoding.startswith("utf-8 bytes")
-        if not in_bytes or len(instruction.encode()) <= room:
+        """Return the instruction, cut after the last whole word that there is room for; says so once."""
+        codec = self._policy.codec
+        if codec.size(instruction) <= codec.spec.length:
             return instruction
-        short = fit_instruction(instruction, room)
+        short = fit_instruction(instruction, codec)
         if instruction not in self._shortened:
             self._shortened.add(instruction)
-            _LOG.warning("the policy reads %d bytes: %r was cut to %r", room, instruction, short)
+            _LOG.warning("the policy reads %s: %r was cut to %r", _room(codec), instruction, short)
         return short
 
 
@@ -137,15 +134,20 @@ def _range(joint: JointSpec) -> str:
     return f"joint {joint.name} of the policy moves in {joint.lower:g} .. {joint.upper:g}"
 
 
-def fit_instruction(text: str, room: int) -> str:
-    """Return as many whole words of a text as have room in so many UTF-8 bytes.
+def fit_instruction(text: str, codec: InstructionCodec) -> str:
+    """Return as many whole words of a text as a policy with this codec has room for.
 
     Raises:
         UserError: Not even the first word has room.
     """
     words = text.split()
-    while len(" ".join(words).encode()) > room:
+    while codec.size(" ".join(words)) > codec.spec.length:
         words.pop()
     if not words:
-        raise UserError(f"the first word of the instruction {text!r} has more than {room} bytes")
+        raise UserError(f"the first word of the instruction {text!r} has more than {_room(codec)}")
     return " ".join(words)
+
+
+def _room(codec: InstructionCodec) -> str:
+    unit = "tokens" if codec.spec.encoding.startswith("tokens") else "UTF-8 bytes"
+    return f"{codec.spec.length} {unit}"
