@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from string import Formatter
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +18,7 @@ from training.formats.lerobot_layout import (
     ACTION,
     DATA_PATH,
     EPISODES,
+    EXTRAS,
     INFO,
     MAJOR,
     STATE,
@@ -24,6 +28,9 @@ from training.formats.lerobot_layout import (
     is_depth,
 )
 
+# What a template of paths may hold: two numbers, each with a width such as 03d, and a video's feature.
+NUMBERS, VIDEO_KEY = ("chunk_index", "file_index"), "video_key"
+_WIDTH = re.compile(r"(0?\d{1,2}d)?")
 CONVERTER = "python -m lerobot.scripts.convert_dataset_v21_to_v30 --repo-id=<name> --root=<folder>"
 
 
@@ -53,7 +60,7 @@ class LeRobotMetadata:
         self.video_path: str | None = info.get("video_path")
         self._tasks = self._read_tasks()
         self.episodes = self._read_episodes()
-        if len(self.episodes) != int(info["total_episodes"]):
+        if len(self.episodes) != info["total_episodes"]:
             raise DataError(
                 f"{root / EPISODES}: must hold the {info['total_episodes']} episodes that {INFO} counts, "
                 f"found {len(self.episodes)}"
@@ -75,15 +82,13 @@ class LeRobotMetadata:
         for key in ("fps", "features", "total_episodes"):
             if key not in info:
                 raise DataError(f"{path}: {key} is missing")
-        if not isinstance(info["fps"], (int, float)) or not info["fps"] > 0:
+        if not isinstance(info["fps"], (int, float)) or not 0 < info["fps"] < math.inf:
             raise DataError(f"{path}: fps must be a number above 0, found {info['fps']!r}")
-        for key in (STATE, ACTION):
-            feature = info["features"].get(key)
-            if feature is None:
-                found = ", ".join(sorted(info["features"])) or "none"
-                raise DataError(f"{path}: features must hold {STATE} and {ACTION}, found {found}")
-            if len(feature.get("shape", ())) != 1:
-                raise DataError(f"{path}: shape of {key} must be one number, found {feature.get('shape')}")
+        if not isinstance(info["total_episodes"], int):
+            raise DataError(f"{path}: total_episodes must be a number, found {info['total_episodes']!r}")
+        _check_features(path, info["features"])
+        for key in ("data_path", "video_path"):
+            _check_template(path, key, info.get(key))
         return info
 
     def _read_tasks(self) -> dict[int, str]:
@@ -104,10 +109,11 @@ class LeRobotMetadata:
             kept = [name for name in table.column_names if not name.startswith("stats/")]
             rows += table.select(kept).to_pylist()
         for row, episode in enumerate(rows):
-            if episode.get("episode_index") != row or not episode.get("length"):
+            length = episode.get("length")
+            if episode.get("episode_index") != row or not isinstance(length, int) or length < 1:
                 raise DataError(
                     f"{self.root / EPISODES}: row {row} must be episode {row} with its length, "
-                    f"found episode {episode.get('episode_index')} of length {episode.get('length')}"
+                    f"found episode {episode.get('episode_index')} of length {length}"
                 )
         return rows
 
@@ -155,12 +161,67 @@ class LeRobotMetadata:
             names: What else the template wants.
 
         Raises:
-            DataError: There is no template, or the episode's row lacks chunk or file.
+            DataError: There is no template, the episode's row lacks chunk or file, or the path leads out of
+                the dataset.
         """
         if template is None:
             raise DataError(f"{self.root / INFO}: video_path is missing, and a feature is a video")
-        chunk, file = (int(self.value(index, f"{group}/{part}_index")) for part in ("chunk", "file"))
-        return template.format(chunk_index=chunk, file_index=file, **names)
+        numbers = {}
+        for name in NUMBERS:
+            column = f"{group}/{name}"
+            numbers[name] = self.value(index, column)
+            if not isinstance(numbers[name], int):
+                raise DataError(
+                    f"{self.root / EPISODES}: {column} of episode {index} must be a whole number, "
+                    f"found {numbers[name]!r}"
+                )
+        found = template.format(**numbers, **names)
+        # By the text alone: in a cache of the hub the files themselves are links to another place.
+        if PurePosixPath(found).is_absolute() or ".." in PurePosixPath(found).parts:
+            raise DataError(
+                f"{self.root / INFO}: the path of {group} of episode {index} must stay within the dataset, "
+                f"found {found}"
+            )
+        return found
+
+
+def _check_features(path: Path, features: Any) -> None:
+    """Refuse descriptions of features that the rest could not read."""
+    if not isinstance(features, dict):
+        raise DataError(f"{path}: features must be a JSON object, found a {type(features).__name__}")
+    if not {STATE, ACTION} <= set(features):
+        found = ", ".join(sorted(features)) or "none"
+        raise DataError(f"{path}: features must hold {STATE} and {ACTION}, found {found}")
+    for key, feature in features.items():
+        if not isinstance(feature, dict):
+            raise DataError(f"{path}: feature {key} must be a JSON object, found {feature!r}")
+        if not isinstance(feature.get("dtype"), str):
+            raise DataError(f"{path}: dtype of {key} must be a text, found {feature.get('dtype')!r}")
+        for part in ("info", "video_info"):
+            if not isinstance(feature.get(part) or {}, dict):
+                raise DataError(f"{path}: {part} of {key} must be a JSON object, found {feature[part]!r}")
+    for key in (STATE, ACTION, *(key for key, _ in EXTRAS.values() if key in features)):
+        shape = features[key].get("shape")
+        if not isinstance(shape, list) or len(shape) != 1 or not isinstance(shape[0], int) or shape[0] < 1:
+            raise DataError(f"{path}: shape of {key} must be one number, found {shape}")
+
+
+def _check_template(path: Path, key: str, template: Any) -> None:
+    """Refuse a template of paths that cannot be filled in; None is the usual one, or no videos."""
+    if template is None:
+        return
+    known = [*NUMBERS, *([VIDEO_KEY] if key == "video_path" else [])]
+    try:
+        fields = [field for _, *field in Formatter().parse(template) if field[0] is not None]
+        fits = all(
+            name in known and not conversion and (_WIDTH.fullmatch(spec) if name in NUMBERS else not spec)
+            for name, spec, conversion in fields
+        )
+    except (TypeError, ValueError):  # no text; a brace that is not closed
+        fits = False
+    if not fits:
+        listed = ", ".join(f"{{{name}}}" for name in known)
+        raise DataError(f"{path}: {key} must be a path with no fields but {listed}, found {template!r}")
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, episode: int | None = None) -> pa.Table:
