@@ -124,6 +124,11 @@ def test_files_are_found_at_any_depth(path: Path, tmp_path: Path) -> None:
     assert [str(episode) for episode in find_episodes(tmp_path)] == [str(path)]
     with pytest.raises(UserError, match="is not a folder"):
         find_episodes(tmp_path / "none")
+    # What a killed collection or conversion left unfinished is no data.
+    (tmp_path / ".converted.12.part").mkdir()
+    for name in (".try1000000000.hdf5", ".converted.12.part/episode_0000000.hdf5"):
+        (tmp_path / name).write_bytes(path.read_bytes()[:100])
+    assert [str(episode) for episode in find_episodes(tmp_path)] == [str(path)]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no dataset: expected RoboTwin"):
         find_episodes(tmp_path / "empty")

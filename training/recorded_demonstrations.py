@@ -30,7 +30,8 @@ class RecordedConfig:
     folder: Path | None = None
     """Dataset: HDF5 files of RoboTwin (v1.0) or LIBERO at any depth, or a LeRobotDataset; unset: collect."""
     rate_hz: float | None = None
-    """True rate of the files [Hz], 16.667 for RoboTwin's own; unset: what they say, which must be 25."""
+    """True rate of the files [Hz], 16.667 for RoboTwin's own, from which they are brought to the world's;
+    unset: what they say, which must be the world's own rate: 25 in the cell, 20 in LIBERO."""
 
 
 def find_episodes(folder: Path) -> list[EpisodeReference]:

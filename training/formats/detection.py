@@ -36,7 +36,9 @@ def open_dataset(path: Path) -> EpisodeSource:
     elif any((path / part).exists() for part in ("meta", "data/chunk-000")):
         return LeRobotSource(path)
     else:
-        files = sorted(file for suffix in HDF5_SUFFIXES for file in path.glob(f"**/*{suffix}"))
+        found = sorted(file for suffix in HDF5_SUFFIXES for file in path.glob(f"**/*{suffix}"))
+        # A dot begins the name of what is not finished, such as the tries of a collection that was killed.
+        files = [file for file in found if not any(p.startswith(".") for p in file.relative_to(path).parts)]
     if not files:
         raise DataError(f"{path}: holds no dataset: {EXPECTED}")
     return LiberoSource(path, files) if _is_libero(files[0]) else RobotwinSource(path, files)
