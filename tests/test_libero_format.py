@@ -211,3 +211,30 @@ def test_a_folder_gets_one_file_a_task(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(UserError, match="out exists"):
         LiberoFolderWriter(tmp_path / "out")
+
+
+@pytest.mark.parametrize("task", ["../../stove", "/stove", "libero_90/stove", "..", "turn on: the stove?"])
+def test_a_task_of_any_name_is_a_file_in_the_folder(tmp_path: Path, task: str) -> None:
+    with LiberoFolderWriter(tmp_path / "in" / "out") as writer:
+        writer.add(replace(libero_like(0), task=task))
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    (file,) = (tmp_path / "in" / "out").iterdir()
+    assert file.is_file() and file.name.endswith("_demo.hdf5")
+    assert open_dataset(tmp_path / "in" / "out").read(0).task == task
+
+
+def test_a_file_that_cannot_be_finished_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: LiberoFileWriter, data: h5py.Group) -> None:
+        raise OSError("no space left on device")
+
+    writer = LiberoFolderWriter(tmp_path / "out")
+    writer.__enter__()
+    writer.add(libero_like(0))
+    writer.add(replace(libero_like(1), task="moka"))
+    opened = [file._file for file in writer._files.values()]
+    monkeypatch.setattr(LiberoFileWriter, "_write_attributes", full)
+    with pytest.raises(OSError, match="no space left"):
+        writer.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == [] and not any(opened)

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -171,6 +172,7 @@ class LiberoFolderWriter:
         self.folder = folder
         self._beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
         self._files: dict[str, LiberoFileWriter] = {}
+        self._open = ExitStack()
 
     def __enter__(self) -> LiberoFolderWriter:
         """Begin."""
@@ -179,18 +181,20 @@ class LiberoFolderWriter:
 
     def add(self, record: EpisodeRecord) -> None:
         """Write one demonstration into the file of its task; see `LiberoFileWriter.add`."""
-        task = record.task or re.sub(r"\W+", "_", record.instructions[0].strip())
+        # A task of somebody else's may be called "kitchen/stove" or "..": it names no other folder.
+        task = re.sub(r"\W+", "_", (record.task or record.instructions[0]).strip())
         if task not in self._files:
-            self._files[task] = LiberoFileWriter(self._beside / f"{task}_demo.hdf5").__enter__()
+            file = LiberoFileWriter(self._beside / f"{task}_demo.hdf5")
+            self._files[task] = self._open.enter_context(file)
         self._files[task].add(record)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Put the folder in its place, or take it away if an error came."""
-        for file in self._files.values():
-            file.__exit__(kind, error, trace)
-        if kind is None:
-            os.replace(self._beside, self.folder)
-        else:
-            shutil.rmtree(self._beside)
+        try:
+            self._open.__exit__(kind, error, trace)  # all of them, also where one cannot be finished
+            if kind is None:
+                os.replace(self._beside, self.folder)
+        finally:
+            shutil.rmtree(self._beside, ignore_errors=True)
