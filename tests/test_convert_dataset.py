@@ -1,5 +1,6 @@
 """Conversion between formats: what a format can hold arrives, what it cannot is named, refusals say why."""
 
+import shutil
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -182,6 +183,32 @@ def test_rates_are_corrected_and_changed(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.proprio[3], dual_arm(0, 31).proprio[2], atol=1e-5)
     with pytest.raises(UserError, match="--rate-hz must be above 0, got -1"):
         run(ConvertDataset(source, target, "lerobot", rate_hz=-1))
+
+
+def test_robotwins_own_15_is_no_rate(tmp_path: Path) -> None:
+    """Its files count physics steps there; in ours, which have a group `simulator`, 15 Hz are 15 Hz."""
+    ours = write(RobotwinFolderWriter, tmp_path / "ours", replace(dual_arm(0, 31), rate_hz=15))
+    run(ConvertDataset(ours, tmp_path / "a", "lerobot"))
+    assert records_of(tmp_path / "a")[0].rate_hz == 15
+    theirs = shutil.copytree(ours, tmp_path / "theirs")
+    with h5py.File(theirs / "episode_0000000.hdf5", "a") as file:
+        del file["simulator"]
+    with pytest.raises(DataError, match=r"episode_0000000\.hdf5: says 15 Hz, .* --source-rate-hz, 16\.667"):
+        run(ConvertDataset(theirs, tmp_path / "b", "lerobot", rate_hz=25))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "ours", "theirs"]
+    run(ConvertDataset(theirs, tmp_path / "b", "lerobot", source_rate_hz=250 / 15, rate_hz=25))
+    assert records_of(tmp_path / "b")[0].rate_hz == 25
+    run(ConvertDataset(theirs, tmp_path / "c", "lerobot", source_rate_hz=15))
+    assert records_of(tmp_path / "c")[0].rate_hz == 15
+
+
+def test_a_column_that_only_some_episodes_have_is_left_out_and_named(tmp_path: Path) -> None:
+    (tmp_path / "libero").mkdir()
+    for name, record in (("a", libero_like(0)), ("b", replace(libero_like(1), joint_states=None))):
+        write(LiberoFileWriter, tmp_path / "libero" / f"{name}_demo.hdf5", record)
+    text = run(ConvertDataset(tmp_path / "libero", tmp_path / "set", "lerobot"))
+    assert "left out: joint_states (not every episode has it)" in text
+    assert all(record.joint_states is None for record in records_of(tmp_path / "set"))
 
 
 def test_another_robot_is_refused_and_nothing_is_left_behind(tmp_path: Path) -> None:

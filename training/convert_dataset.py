@@ -28,7 +28,7 @@ from training.formats.detection import HDF5_SUFFIXES, open_dataset
 from training.formats.lerobot_writer import LeRobotWriter, PictureStorage
 from training.formats.libero import ACTION_NAMES, PROPRIO_NAMES
 from training.formats.libero_writer import LiberoFileWriter, LiberoFolderWriter
-from training.formats.robotwin import RobotwinFolderWriter
+from training.formats.robotwin import RobotwinFolderWriter, RobotwinSource
 from training.formats.source import EpisodeSource, EpisodeWriter
 from training.recorded_demonstrations import at_rate
 
@@ -63,7 +63,7 @@ class ConvertDataset:
     action_names: tuple[str, ...] = ()
     """What the source's columns of the action are, likewise."""
     source_rate_hz: float | None = None
-    """True rate of the source [Hz], 16.667 for RoboTwin's own files; unset: what it says."""
+    """True rate of the source [Hz], 16.667 for RoboTwin's own files, which say 15; unset: what it says."""
     rate_hz: float | None = None
     """Rate to bring it to [Hz]; unset: as it is. Only where actions are targets, not steps."""
     pictures: PictureStorage = "image"
@@ -121,6 +121,8 @@ def what_is_left_out(source: EpisodeSource, target: Format) -> dict[str, str]:
             continue
         if field not in HELD[target]:
             left_out[field] = f"the format {target} does not hold it"
+        elif target == "lerobot" and field in COLUMNS and None in sizes[field]:
+            left_out[field] = "not every episode has it"
         elif target == "lerobot" and field in COLUMNS and len(sizes[field]) > 1:
             left_out[field] = "its size changes between episodes"
     if target == "libero" and wordings > 1:
@@ -140,6 +142,8 @@ def _prepared(
     dropped = dict.fromkeys(name for name in left_out if name in known)
     for index in range(len(source)):
         record = source.read(index, tuple(cameras.values()))
+        if isinstance(source, RobotwinSource) and options.source_rate_hz is None:
+            source.check_rate(index, record.rate_hz)
         record = _named(source.name(index), replace(record, cameras=tuple(cameras), **dropped), options)
         if options.source_rate_hz is not None:
             record = replace(record, rate_hz=options.source_rate_hz)

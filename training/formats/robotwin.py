@@ -15,6 +15,9 @@ from training.episode_record import EpisodeRecord, require_names
 from training.formats.source import EpisodeSource
 from training.hdf5_fields import open_hdf5
 
+# In RoboTwin's own files `additional_info/frequency` counts physics steps of 4 ms between two frames.
+STEPS_FOR_A_RATE = 15
+
 
 class RobotwinSource(EpisodeSource):
     """RoboTwin's HDF5 files, one an episode.
@@ -48,6 +51,27 @@ class RobotwinSource(EpisodeSource):
         """Read one episode at the rate that its file says; see the base class."""
         chosen = self.chosen_cameras(cameras)
         return read_episode(self._files[index], cameras=chosen, expected_rate_hz=None)
+
+    def check_rate(self, index: int, rate_hz: float) -> None:
+        """Check that an episode's rate is one; a file of ours, which has a group `simulator`, says the truth.
+
+        Args:
+            index: The episode.
+            rate_hz: What it says [Hz].
+
+        Raises:
+            DataError: It is RoboTwin's number of physics steps between frames.
+        """
+        if rate_hz != STEPS_FOR_A_RATE:
+            return
+        with open_hdf5(self._files[index]) as file:
+            if "simulator" in file:
+                return
+        raise DataError(
+            f"{self.name(index)}: says {STEPS_FOR_A_RATE} Hz, which in RoboTwin's own files is the number of "
+            "physics steps between frames: say the true rate by --source-rate-hz, 16.667 for them, and bring "
+            "them to a whole one by --rate-hz 25"
+        )
 
 
 class RobotwinFolderWriter:
