@@ -79,6 +79,15 @@ def test_every_missing_file_is_named(tasks: TaskList, name: str) -> None:
         tasks.check_assets(tasks.named("A_put_cup"))
 
 
+def test_a_damaged_description_is_named(tasks: TaskList) -> None:
+    (tasks.installation.assets / "objects/cup/cup.xml").write_text(CUP[:60])
+    for ask in (lambda: tasks.check_assets(tasks.named("A_put_cup")), lambda: tasks.available):
+        with pytest.raises(
+            DependencyError, match=r"objects/cup/cup\.xml: a damaged desc.* --folder \S+ --assets FOLDER"
+        ):
+            ask()
+
+
 def test_what_can_run_is_described(tasks: TaskList) -> None:
     assert [task.name for task in tasks.available] == ["B_lift_cup", "A_put_cup"]
     text = describe(tasks.installation)

@@ -57,7 +57,11 @@ class LiberoTask:
         return STEP_LIMITS[self.suite]
 
     def missing(self, assets: Path) -> list[str]:
-        """Return the files it needs that are not in this folder of assets, as paths below it."""
+        """Return the files it needs that are not in this folder of assets, as paths below it.
+
+        Raises:
+            ParseError: A file that describes others is damaged; its `filename` says which it is.
+        """
         missing = [name for name in self.textures if not (assets / name).is_file()]
         for name in self.asset_files:
             path = assets / name
@@ -75,9 +79,17 @@ def _absent_files(description: Path) -> list[str]:
     """Return the meshes and textures that a description names and that are not there.
 
     Of several elements of one name robosuite takes the first: the files of the others are never read.
+
+    Raises:
+        ParseError: The description is damaged; its `filename` says which it is.
     """
     files: dict[tuple[str, str], str] = {}
-    for element in ElementTree.parse(description).iter():
+    try:
+        elements = list(ElementTree.parse(description).iter())
+    except ElementTree.ParseError as error:
+        error.filename = str(description)
+        raise
+    for element in elements:
         if element.tag in ("mesh", "texture") and (file := element.get("file")):
             files.setdefault((element.tag, element.get("name", file)), file)
     read = [file for key, file in files.items() if key not in _REPLACED]
@@ -144,16 +156,29 @@ class TaskList:
 
     @cached_property
     def available(self) -> tuple[LiberoTask, ...]:
-        """Tasks whose assets are all there, by suite and name."""
-        return tuple(task for task in self._tasks.values() if not task.missing(self.installation.assets))
+        """Tasks whose assets are all there, by suite and name.
+
+        Raises:
+            DependencyError: A description among the assets is damaged.
+        """
+        return tuple(task for task in self._tasks.values() if not self._missing(task))
+
+    def _missing(self, task: LiberoTask) -> list[str]:
+        try:
+            return task.missing(self.installation.assets)
+        except ElementTree.ParseError as error:
+            raise DependencyError(
+                f"{error.filename}: a damaged description of an asset ({error}); link a folder that has it "
+                f"whole with: {mending_command(self.installation.folder)} --assets FOLDER"
+            ) from error
 
     def check_assets(self, task: LiberoTask) -> None:
         """Refuse a task whose assets are not all there.
 
         Raises:
-            DependencyError: The message names the missing files and the command that mends it.
+            DependencyError: The message names the missing or damaged files and the command that mends it.
         """
-        if missing := task.missing(self.installation.assets):
+        if missing := self._missing(task):
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             raise DependencyError(
                 f"LIBERO task {task} needs assets that are not in {self.installation.assets}: "
