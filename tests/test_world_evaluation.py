@@ -6,6 +6,7 @@ from stage_two_fixtures import random_episode
 
 from dygro_ros.errors import RunFolderError
 from sim2real.evaluation_summary import result_table
+from sim2real.method_table import merge, read_results, table
 from training.world_evaluation import Contestant, WorldEvaluation, evaluate_in_world
 
 TASKS = ("open", "close", "lift")
@@ -77,6 +78,10 @@ def test_every_task_and_seed_is_run_by_both_and_compared(tmp_path):
     }  # fmt: skip
     assert json.loads((tmp_path / "results.json").read_text()) == results
     assert result_table(results).row_count == 3
+    # The command that makes docs/results/*.json reads it like the cell's.
+    read = read_results(tmp_path)
+    assert merge([], read["records"]) == sorted(results["records"], key=lambda r: r["method"] != "base")
+    assert table([read]).splitlines()[-1] == "| dygro | 3 | 100 | 50 | 75.0 (53, 89) | +25.0 (1, 44) |"
 
 
 def test_an_evaluation_that_was_killed_goes_on_where_it_was(tmp_path):

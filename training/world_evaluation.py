@@ -172,7 +172,16 @@ def _summarise(evaluation: WorldEvaluation, episodes: Sequence[Mapping[str, Any]
         for name, found in compare(episodes).items()
     }
     return {
-        "contestants": [{"role": c.role, "method": c.method} for c in evaluation.contestants],
+        "contestants": [
+            {
+                "role": contestant.role,
+                "method": contestant.method,
+                "training_seed": evaluation.training_seed,
+                "environment_steps": contestant.environment_steps,
+                "commit": evaluation.commit,
+            }
+            for contestant in evaluation.contestants
+        ],
         "records": records,
         "rates": rates,
         "paired_differences": differences,
