@@ -67,6 +67,13 @@ def test_weights_for_a_network_that_takes_none_are_refused() -> None:
         parse(["--backbone.qwen", "somewhere"])
 
 
+def test_a_precision_that_the_device_cannot_check_is_refused_before_training(config: TrainConfig) -> None:
+    with pytest.raises(UserError, match="--precision bfloat16 needs --device cuda"):
+        replace(config, precision="bfloat16").resolved()
+    assert replace(config, precision="float16").resolved().precision == "float16"
+    assert replace(config, precision="bfloat16", device="cuda").resolved().precision == "bfloat16"
+
+
 def test_stage_one_starts_from_the_pretrained_weights_and_leaves_a_policy_with_its_tokenizer(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,8 @@ from training.config import (
 )
 from training.demonstrations import DemonstrationConfig
 from training.libero_demonstrations import LiberoConfig
+from training.methods.sft import SftConfig
+from training.pretrainer import PretrainConfig
 from training.ray_session import RayConfig
 
 
@@ -52,6 +54,11 @@ def test_only_dygro_routes(method):
         ({"libero": LiberoConfig(episodes=50)}, "--libero says nothing in the world 'cell'"),
         ({"ray": RayConfig(address="head")}, "--ray.address must be HOST:PORT"),
         ({"ray": RayConfig(address="head:6379")}, "--ray.address head:6379 needs --rollouts ray"),
+        ({"precision": "bfloat16", "device": "cuda"}, "--precision bfloat16 is for --preset base"),
+        ({"precision": "float16"}, "--precision float16 is for --preset base"),
+        ({"pretrain": PretrainConfig(pretrained_rate=0.5)}, "--pretrain.pretrained-rate 0.5 is for --preset"),
+        ({"pretrain": PretrainConfig(lora_rank=8)}, "--pretrain.lora-rank 8 is for --preset base"),
+        ({"sft": SftConfig(lora_rank=8)}, "--sft.lora-rank 8 is for --preset base"),
         ({"network": NanoConfig(cameras=2)}, "--network.cameras must be 1 (head_camera) or 3"),
         ({"network": NanoConfig(cameras=3)}, "--network.cameras 3 needs --demonstrations.wrist-cameras"),
         (

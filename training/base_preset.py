@@ -17,9 +17,11 @@ from models.vision_language_config import (
     PUBLISHED_SIGLIP,
     QWEN_END_OF_TEXT,
 )
+from sim2real.export import Precision
 from training.backbone_weights import PUBLISHED, BackboneConfig, find_folders, sized
 from training.methods.sft import SftConfig
 from training.pretrainer import PretrainConfig
+from training.processes import DeviceName
 
 # What the weights' own files say is no option.
 _Read = Annotated[Mapping[str, Any], tyro.conf.Fixed, tyro.conf.Suppress]
@@ -59,6 +61,46 @@ def resolve_network(network: PolicyConfig, backbone: BackboneConfig) -> PolicyCo
     if backbone != PUBLISHED:
         raise UserError("--backbone options are for --preset base: other networks are trained from scratch")
     return network
+
+
+def check_precision(network: PolicyConfig, precision: Precision, device: DeviceName) -> None:
+    """Refuse what the export would refuse at the end of the run.
+
+    Raises:
+        UserError: The network stays in float32, or what is to check the bundle cannot run it.
+    """
+    if precision == "float32":
+        return
+    if isinstance(network, NanoConfig):
+        raise UserError(
+            f"--precision {precision} is for --preset base: the network from scratch stays in float32, which "
+            "the coordinates that it reads off its pictures need"
+        )
+    if precision == "bfloat16" and device == "cpu":
+        raise UserError(
+            "--precision bfloat16 needs --device cuda, got cpu: the bundle is checked there, and ONNX "
+            "Runtime computes no bfloat16 on CPUs"
+        )
+
+
+def check_pretrained_options(network: PolicyConfig, pretrain: PretrainConfig, sft: SftConfig) -> None:
+    """Refuse options of pretrained towers for a network that has none.
+
+    Raises:
+        UserError: One is set.
+    """
+    if isinstance(network, VisionLanguageConfig):
+        return
+    for option, value, unset in (
+        ("--pretrain.pretrained-rate", pretrain.pretrained_rate, PretrainConfig.pretrained_rate),
+        ("--pretrain.lora-rank", pretrain.lora_rank, PretrainConfig.lora_rank),
+        ("--sft.lora-rank", sft.lora_rank, SftConfig.lora_rank),
+    ):
+        if value != unset:
+            raise UserError(
+                f"{option} {value} is for --preset base: a network from scratch has no pretrained towers, so "
+                f"it must stay at {unset}"
+            )
 
 
 def codec_for(network: PolicyConfig, backbone: BackboneConfig) -> InstructionCodec:

@@ -22,7 +22,14 @@ from sim2real.libero.tasks import EVALUATION_STATES
 from sim2real.libero.world import LiberoWorld
 from sim2real.world import World
 from training.backbone_weights import BackboneConfig
-from training.base_preset import BASE_PRETRAIN, BASE_SFT, PretrainedNetwork, resolve_network
+from training.base_preset import (
+    BASE_PRETRAIN,
+    BASE_SFT,
+    PretrainedNetwork,
+    check_precision,
+    check_pretrained_options,
+    resolve_network,
+)
 from training.demonstrations import DemonstrationConfig
 from training.head_refinement import HeadRefinementConfig
 from training.libero_demonstrations import LiberoConfig
@@ -169,6 +176,8 @@ class TrainConfig:
             )
         self._check_world()
         self._check_pictures()
+        check_precision(self.network, self.precision, self.device)
+        check_pretrained_options(self.network, self.pretrain, self.sft)
         learner = replace(self.off_policy.learner, residual=self.residual)
         if self.method == "ppo":
             learner = self.off_policy.learner
