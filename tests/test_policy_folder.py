@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,30 @@ def test_what_was_saved_comes_back(folder: Path) -> None:
     assert all(torch.equal(value, wanted[name]) for name, value in policy.state_dict().items())
     codec = codec_in(folder, policy.config)
     np.testing.assert_array_equal(codec.encode(TEXTS[0]), tiny_codec().encode(TEXTS[0]))
+
+
+def test_who_is_killed_while_saving_leaves_no_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights stand for a whole Stage I: without another file beside them a resumed run could not go on."""
+    rename, left = os.replace, 0  # renames until the kill
+
+    def killed(source: Path, target: Path) -> None:
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt
+        left -= 1
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    for whole in range(3):
+        left = whole
+        with pytest.raises(KeyboardInterrupt):
+            save_base_policy(tmp_path, tiny_policy(), tiny_codec())
+        assert not (tmp_path / WEIGHTS_FILE).exists()
+    left = 3
+    save_base_policy(tmp_path, tiny_policy(), tiny_codec())
+    assert load_base_policy(tmp_path).config == TINY
 
 
 def test_a_policy_from_scratch_reads_bytes_and_names_no_backbone(tmp_path: Path) -> None:

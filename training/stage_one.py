@@ -31,17 +31,20 @@ WEIGHTS_FILE = "stage_one.safetensors"
 
 
 def save_base_policy(folder: Path, policy: BasePolicy, codec: InstructionCodec = BYTES) -> None:
-    """Write the policy's configuration, weights and tokenizer; each file beside, then renamed."""
+    """Write the policy's tokenizer, configuration and weights; each file beside, then renamed.
+
+    The weights come last: where they are, Stage I is done and the rest is there too.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in codec.files.items():
         write_bytes(folder / name, content)
+    config = folder / f"{CONFIG_FILE}.tmp"
+    config.write_text(json.dumps(config_values(policy.config), indent=1) + "\n", encoding="utf-8")
+    os.replace(config, folder / CONFIG_FILE)
     weights = folder / f"{WEIGHTS_FILE}.tmp"
     # Not `save_file`: its files are for their owner alone, and colleagues share bases by --base-run.
     weights.write_bytes(save({name: value.contiguous() for name, value in policy.state_dict().items()}))
     os.replace(weights, folder / WEIGHTS_FILE)
-    config = folder / f"{CONFIG_FILE}.tmp"
-    config.write_text(json.dumps(config_values(policy.config), indent=1) + "\n", encoding="utf-8")
-    os.replace(config, folder / CONFIG_FILE)
 
 
 def load_config(folder: Path) -> PolicyConfig:
