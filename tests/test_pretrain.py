@@ -1,5 +1,6 @@
 import json
 import math
+import weakref
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -43,6 +44,24 @@ def weights(policy: BasePolicy) -> dict[str, Tensor]:
 
 def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(v, second[k]) for k, v in first.items())
+
+
+def test_the_policy_to_start_from_is_given_up_once_it_is_copied(
+    dataset: FrameDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[BasePolicy]] = []
+
+    def fresh() -> BasePolicy:
+        policy = BasePolicy(SMALL, dataset.action_space())
+        held.append(weakref.ref(policy))
+        return policy
+
+    def step(self: Pretrainer) -> dict[str, float]:
+        raise Killed("held" if held[0]() is not None else "given up")
+
+    monkeypatch.setattr(Pretrainer, "step", step)
+    with pytest.raises(Killed, match="given up"):
+        pretrain(QUICK, SMALL, dataset, tmp_path, start=fresh())
 
 
 def trainer(dataset: FrameDataset, config: PretrainConfig = QUICK) -> Pretrainer:

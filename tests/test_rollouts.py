@@ -13,9 +13,10 @@ from models.residual import sample_coefficients
 from sim2real.cell.world import CellWorld
 from sim2real.seeds import SeedPurpose, seeds_for
 from sim2real.worker_pool import WorkerError
+from training import stage_one
 from training.episodes import ARRAY_FIELDS, EpisodeRequest
 from training.frozen_base import FrozenBase, export_frozen_base
-from training.rollouts import LocalProcesses, RolloutSpec, to_weights
+from training.rollouts import LocalProcesses, RolloutSpec, RolloutWorker, to_weights
 from training.stage_one import build_residual, load_base_policy, save_base_policy
 
 
@@ -131,6 +132,12 @@ def test_persistent_noise_is_one_offset_for_the_episode(spec, residual):
         engine.close()
     assert np.ptp(kept.coefficients, axis=0).max() == 0.0
     assert np.ptp(fresh.coefficients, axis=0).min() > 0.0
+
+
+def test_a_worker_reads_no_second_copy_of_the_policy(spec, monkeypatch):
+    export_frozen_base(spec.base_policy)
+    monkeypatch.setattr(stage_one, "load_file", lambda _: pytest.fail("all weights were read"))
+    assert callable(RolloutWorker(replace(spec, world=CountingWorld()))())
 
 
 def test_rollouts_see_what_the_torch_policy_computes(spec):

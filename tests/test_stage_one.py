@@ -9,11 +9,13 @@ from stage_one_fixtures import dual_arm_space
 from dygro_ros.errors import CheckpointError, DataError
 from models.base_policy import BasePolicy, NanoConfig
 from sim2real.cell.tasks import TASKS
+from training import stage_one
 from training.episode_file import EpisodeRecord
 from training.stage_one import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     encode_demonstrations,
+    load_action_space,
     load_base_policy,
     save_base_policy,
 )
@@ -73,6 +75,20 @@ def test_damage_is_named(policy, tmp_path):
     (tmp_path / CONFIG_FILE).write_text(json.dumps({**config, "z_dim": 8}))
     with pytest.raises(CheckpointError, match=WEIGHTS_FILE):
         load_base_policy(tmp_path)
+
+
+def test_the_action_space_is_read_without_the_rest_of_the_policy(policy, tmp_path, monkeypatch):
+    save_base_policy(tmp_path, policy)
+    monkeypatch.setattr(stage_one, "load_file", lambda _: pytest.fail("all weights were read"))
+    space = load_action_space(tmp_path).state_dict()
+    wanted = policy.action_space.state_dict()
+    assert space.keys() == wanted.keys()
+    assert all(torch.equal(value, wanted[name]) for name, value in space.items())
+    assert not torch.equal(space["lower"], -torch.ones(14))
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    (tmp_path / CONFIG_FILE).write_text(json.dumps({**config, "proprio": 8}))
+    with pytest.raises(CheckpointError, match=rf"(?s){WEIGHTS_FILE} does not fit .*proprio_mean"):
+        load_action_space(tmp_path)
 
 
 def test_every_frame_starts_one_chunk(policy):

@@ -52,7 +52,7 @@ def pretrain(
         dataset: Demonstrations; images must have the policy's size and number of cameras.
         folder: Checkpoints (`checkpoint/`) and log (`pretrain.jsonl`) go there.
         resume: Go on from the newest checkpoint, if there is one.
-        start: Begin with this policy's weights and normalisation instead of fresh ones.
+        start: Begin with a copy of this policy's weights and normalisation instead of fresh ones.
         processes: Who trains together; all call this alike. Only the main one writes, and returns a policy
             whose head was refined.
 
@@ -72,6 +72,7 @@ def pretrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         trainer = Pretrainer(config, network, dataset, start, processes)
+        del start  # copied, and nobody else may hold its gigabytes
         if resume and has_state(checkpoint):
             trainer.restore(checkpoint, fingerprint)
         processes.wait()

@@ -24,7 +24,7 @@ from sim2real.worker_pool import WorkerPool
 from sim2real.world import Simulation, World
 from training.episodes import Episode, EpisodeRequest
 from training.frozen_base import FrozenBase, export_frozen_base
-from training.stage_one import build_residual, load_base_policy
+from training.stage_one import load_action_space, load_config, residual_of_sizes
 
 Weights = dict[str, NDArray[np.float32]]
 Progress = Callable[[Episode], None]
@@ -147,16 +147,17 @@ class RolloutWorker:
     def __call__(self) -> Callable[[EpisodeRequest | Weights], Episode | None]:
         """Load the frozen base and open a simulation."""
         torch.set_num_threads(1)
-        base_policy = load_base_policy(self.spec.base_policy)
-        frozen = FrozenBase(self.spec.base_policy, self.spec.provider)
-        residual = build_residual(base_policy, self.spec.residual, self.spec.world)
-        world = self.spec.world
-        simulation = world.open(image_size=base_policy.config.image_size, cameras=base_policy.config.cameras)
+        # The policy itself runs in ONNX Runtime: its weights are not loaded a second time.
+        folder, world = self.spec.base_policy, self.spec.world
+        sizes, space = load_config(folder), load_action_space(folder)
+        frozen = FrozenBase(folder, self.spec.provider)
+        residual = residual_of_sizes(sizes, self.spec.residual, world)
+        simulation = world.open(image_size=sizes.image_size, cameras=sizes.cameras)
 
         def work(job: EpisodeRequest | Weights) -> Episode | None:
             if isinstance(job, EpisodeRequest):
                 task = world.tasks.index(job.task)
-                return run_episode(simulation, frozen, base_policy.action_space, residual, job, task)
+                return run_episode(simulation, frozen, space, residual, job, task)
             residual.load_state_dict({name: torch.from_numpy(value) for name, value in job.items()})
             return None
 

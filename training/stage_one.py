@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from dygro_ros.errors import CheckpointError, DataError
@@ -78,13 +79,35 @@ def load_base_policy(folder: Path) -> BasePolicy:
     return policy.eval().requires_grad_(False)
 
 
+def load_action_space(folder: Path) -> ActionSpace:
+    """Return the policy's action space alone, without reading the other weights.
+
+    Raises:
+        CheckpointError: A file is missing, or the tensors do not fit the configuration.
+    """
+    config, weights_path = load_config(folder), folder / WEIGHTS_FILE
+    space = ActionSpace.blank(config.actions, config.proprio)
+    try:
+        with safe_open(weights_path, framework="pt") as weights:
+            tensors = {name: weights.get_tensor(f"action_space.{name}") for name in space.state_dict()}
+        space.load_state_dict(tensors)
+    except (RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{weights_path} does not fit {CONFIG_FILE}: {error}") from error
+    return space
+
+
 def build_residual(policy: BasePolicy, config: ResidualConfig, world: World) -> ResidualPolicy:
     """Return a fresh residual policy with the sizes of this Stage I policy, for the tasks of this world."""
+    return residual_of_sizes(policy.config, config, world)
+
+
+def residual_of_sizes(sizes: PolicyConfig, config: ResidualConfig, world: World) -> ResidualPolicy:
+    """Return a fresh residual policy for Stage I policies of these sizes, for the tasks of this world."""
     return ResidualPolicy(
         config,
-        latent_size=policy.config.z_tokens * policy.config.z_dim,
-        feature_size=policy.task_feature_size,
-        chunk=policy.config.chunk,
+        latent_size=sizes.z_tokens * sizes.z_dim,
+        feature_size=sizes.width,
+        chunk=sizes.chunk,
         actions=world.layout.size,
         tasks=len(world.tasks),
         grippers=world.layout.grippers,
