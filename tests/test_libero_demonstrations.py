@@ -52,9 +52,71 @@ def test_a_demonstration_is_a_file_of_libero_with_what_critics_see(
     assert (record.proprio_names, record.action_names) == (PROPRIO_NAMES, ACTION_NAMES)
     assert record.images.shape == (steps, 2, 32, 32, 3) and record.images.std() > 10
     assert record.privileged is not None and np.isfinite(record.privileged).all()
+    assert record.joint_states is not None and record.simulator_states is not None
     # The first picture is what a fresh episode of this seed shows, right side up.
     libero.reset(TASK, seed=1_000_000_000)
     assert np.array_equal(record.proprio[0], libero.proprio())
+
+
+REPLAY = """
+import json, os, sys
+import h5py, numpy as np
+from libero.libero import get_libero_path
+from libero.libero.envs import TASK_MAPPING
+from libero.libero.utils.utils import postprocess_model_xml
+from robosuite.utils.transform_utils import quat2axisangle
+
+with h5py.File(sys.argv[1]) as file:
+    data, demo = file["data"], file["data/demo_0"]
+    arguments = json.loads(data.attrs["env_args"])
+    settings = arguments["env_kwargs"] | {"use_camera_obs": False, "has_offscreen_renderer": False}
+    settings["bddl_file_name"] = os.path.join(get_libero_path("benchmark_root"), arguments["bddl_file"])
+    assert open(settings["bddl_file_name"]).read() == data.attrs["bddl_file_content"]
+    env = TASK_MAPPING[arguments["problem_name"]](**settings)
+    assert type(env).__name__ == data.attrs["env_name"] == arguments["env_name"]
+    env.reset()
+    env.reset_from_xml_string(postprocess_model_xml(demo.attrs["model_file"], {}))
+    env.sim.reset()
+    found = {"joints": [], "hand": [], "fingers": [], "bodies": []}
+    for row in json.loads(sys.argv[2]):
+        env.sim.set_state_from_flattened(demo["states"][row])
+        env.sim.forward()
+        env._update_observables(force=True)
+        seen = env._get_observations()
+        found["joints"].append(env.sim.data.qpos[env.robots[0]._ref_joint_pos_indexes].tolist())
+        hand = [seen["robot0_eef_pos"], quat2axisangle(seen["robot0_eef_quat"])]
+        found["hand"].append(np.concatenate(hand).tolist())
+        found["fingers"].append(seen["robot0_gripper_qpos"].tolist())
+        named = json.loads(sys.argv[3])
+        found["bodies"].append([env.sim.data.get_body_xpos(name).tolist() for name in named])
+    found["again"] = demo.attrs["init_state"].tolist() == demo["states"][0].tolist()
+print(json.dumps(found))
+"""
+"""As LIBERO's own tools replay a file: its environment, its model, its states."""
+
+
+def test_liberos_own_environment_replays_a_demonstration(libero: LiberoEnvironment, tmp_path: Path) -> None:
+    path, seed = tmp_path / "episode0.hdf5", 1_000_000_001
+    LiberoRecipe(None, noise=0.2, image_size=32, seed=0).attempt(f"libero_90/{TASK}", None, seed, path)
+    (record,) = LiberoSource(path, [path]).episodes(cameras=())
+    libero.reset(TASK, seed=seed)
+    fixtures = [name for name in libero.scene.names.bodies if name.startswith("microwave_1")]
+    rows = [0, len(record.action) // 2, len(record.action) - 1]
+    done = subprocess.run(
+        [libero.tasks.installation.python, "-c", REPLAY, path, json.dumps(rows), json.dumps(fixtures)],
+        capture_output=True,
+        text=True,
+        env=libero.tasks.installation.environment(),
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert record.joint_states is not None and found["again"]
+    np.testing.assert_array_equal(found["joints"], record.joint_states[rows])
+    np.testing.assert_allclose(found["fingers"], record.proprio[rows, 6:], atol=1e-6)
+    # Poses that a step measures are one substep of 2 ms old, in robosuite too.
+    np.testing.assert_allclose(found["hand"], record.proprio[rows, :6], atol=3e-3)
+    np.testing.assert_allclose(found["bodies"][0], [libero.scene.position(n) for n in fixtures], atol=1e-5)
 
 
 def test_a_whole_run_in_libero_ends_with_both_policies_evaluated_on_fixed_states(

@@ -33,6 +33,7 @@ def scene(joints: int = 1) -> SceneState:
         "hand": np.array([0.2, 0.0, 1.1, 0.0, 1.0, 0.0, 0.0, 0.04, -0.03]),
         "bodies": bodies,
         "joints": np.full(joints, 0.7),
+        "arm": np.arange(7.0),
         "regions": np.array([[0.0, 0.0, 0.875], [0.5, 5.0, 0.9]]),
     }
     return SceneState.from_observation(NAMES, observation)

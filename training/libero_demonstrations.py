@@ -20,6 +20,7 @@ from sim2real.libero.world import ACTION_NAMES, PROPRIO_NAMES, LiberoWorld
 from training.collection import fill_collection
 from training.demonstration_index import DemonstrationIndex
 from training.episode_record import EpisodeRecord
+from training.formats.libero_attributes import attributes_of
 from training.formats.libero_writer import LiberoFileWriter
 
 
@@ -53,7 +54,7 @@ class LiberoRecipe:
         """Run the expert from the initial state that `seed` draws; write the episode if it succeeds."""
         environment = _environment(self.folder, self.image_size)
         noise = ActionNoise(self.noise) if self.noise > 0 else None
-        episode = run_expert(environment, task, seed=seed, noise=noise, images_every=1)
+        episode = run_expert(environment, task, seed=seed, noise=noise, images_every=1, replayable=True)
         if not episode.success:
             return None
         record = EpisodeRecord(
@@ -66,11 +67,18 @@ class LiberoRecipe:
             proprio_names=PROPRIO_NAMES,
             action_names=ACTION_NAMES,
             privileged=episode.privileged,
-            task=task,
+            joint_states=episode.joint_states,
+            simulator_states=episode.simulator_states,
+            task=episode.task,
             seed=seed,
         )
-        with LiberoFileWriter(path) as file:
-            file.add(record)
+        found = environment.task
+        task_file = environment.tasks.installation.task_file(found.suite, found.name)
+        said = attributes_of(found, task_file, environment.origin(), self.image_size)
+        with LiberoFileWriter(
+            path, attributes=said.attributes, problem=said.problem, environment=said.environment
+        ) as file:
+            file.add(record, model=episode.model)
         return episode.steps
 
 

@@ -8,6 +8,7 @@ same pictures and states, whatever ran before, in whichever process.
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,7 @@ class LiberoEnvironment:
                 str(installation.python),
                 "-m",
                 "sim2real.libero.server",
-                str(installation.libero / "bddl_files" / task.suite / f"{task.name}.bddl"),
+                str(installation.task_file(task.suite, task.name)),
                 str(installation.initial_states(task.suite, task.name)),
                 str(self._image_size),
             ],
@@ -154,6 +155,22 @@ class LiberoEnvironment:
     def step_limit(self) -> int:
         """Control steps after which the episode has failed."""
         return self.task.step_limit
+
+    def simulator_state(self) -> NDArray[np.float64]:
+        """Return what LIBERO's `set_state` sets back to, shape (S,): time [s], positions, velocities."""
+        state = self._links[self.task][0].call("state")["state"]
+        assert isinstance(state, np.ndarray)
+        return state
+
+    def model_xml(self) -> str:
+        """Return the episode's model as MJCF: where the fixtures stand is part of it, not of a state."""
+        model = self._links[self.task][0].call("model")["model"]
+        assert isinstance(model, np.ndarray)
+        return model.tobytes().decode()
+
+    def origin(self) -> dict[str, Any]:
+        """Return what LIBERO's files say of a task's environment; see `LiberoSimulation.origin`."""
+        return self._links[self.task][0].call("origin")
 
     def proprio(self) -> NDArray[np.float32]:
         """Return what a policy may know of the robot, shape (8,): see `SceneState.proprio`."""

@@ -20,7 +20,7 @@ from sim2real.film import FilmStrip, pick_frames, save_contact_sheet
 from sim2real.libero.environment import ACTION_SIZE, CAMERAS, LiberoEnvironment
 from sim2real.libero.expert_scripts import SCRIPTS
 from sim2real.libero.hand_moves import action_towards
-from sim2real.libero.scene_state import PRIVILEGED_SIZE, PROPRIO_SIZE
+from sim2real.libero.scene_state import ARM_JOINTS, PRIVILEGED_SIZE, PROPRIO_SIZE
 from sim2real.libero.tasks import EVALUATION_STATES
 
 EXPERT_TASKS = tuple(SCRIPTS)
@@ -55,6 +55,9 @@ class ExpertEpisode:
         actions_label: The expert's own actions, shape (T, 7).
         executed: Actions with noise that were really executed, shape (T, 7).
         privileged: Shape (T, PRIVILEGED_SIZE).
+        joint_states: The arm's joints [rad], shape (T, 7).
+        simulator_states: What sets the simulator back, shape (T, S); None where it was not asked for.
+        model: The episode's model as MJCF, "" likewise: a state lacks where the fixtures stand.
         images: Camera pictures, shape (K, 2, H, W, 3) uint8.
         image_steps: The step that each of them was taken before, shape (K,).
     """
@@ -69,6 +72,9 @@ class ExpertEpisode:
     actions_label: NDArray[np.float32]
     executed: NDArray[np.float32]
     privileged: NDArray[np.float32]
+    joint_states: NDArray[np.float64]
+    simulator_states: NDArray[np.float64] | None
+    model: str
     images: NDArray[np.uint8]
     image_steps: NDArray[np.int64]
 
@@ -107,6 +113,7 @@ def run_expert(
     seed: int | None = None,
     noise: ActionNoise | None = None,
     images_every: int = 0,
+    replayable: bool = False,
 ) -> ExpertEpisode:
     """Reset the environment and let the expert solve the episode.
 
@@ -117,14 +124,17 @@ def run_expert(
         seed: seed of a sampled initial state.
         noise: Disturb what is executed; the recorded labels stay the expert's own. Drawn from the episode.
         images_every: Take pictures before every so many steps, beginning with the first; 0 takes none.
+        replayable: Keep the simulator's states and model too, by which LIBERO's tools replay an episode.
     """
     environment.reset(task, state_index=state_index, seed=seed)
+    model = environment.model_xml() if replayable else ""
     expert = Expert(environment)
     entropy = [0, state_index] if state_index is not None else [1, seed or 0]
     rng = np.random.default_rng([*entropy, 0x6E6F6973])
     magnitude = rng.uniform(0.0, noise.max_magnitude) if noise else 0.0
     disturbance = np.zeros(ACTION_SIZE, dtype=np.float32)
     proprio, labels, executed, privileged = [], [], [], []
+    joints, states = [], []
     pictures, picture_steps = [], []
     while environment.step_count < environment.step_limit:
         label = expert.next_action()
@@ -134,6 +144,9 @@ def run_expert(
             disturbance[_MOTION] = rng.uniform(-magnitude, magnitude, ACTION_SIZE - 1)
         proprio.append(environment.proprio())
         privileged.append(environment.privileged_state())
+        joints.append(environment.scene.arm)
+        if replayable:
+            states.append(environment.simulator_state())
         if images_every and environment.step_count % images_every == 0:
             pictures.append(environment.images())
             picture_steps.append(environment.step_count)
@@ -151,6 +164,9 @@ def run_expert(
         actions_label=np.array(labels, dtype=np.float32).reshape(-1, ACTION_SIZE),
         executed=np.array(executed, dtype=np.float32).reshape(-1, ACTION_SIZE),
         privileged=np.array(privileged, dtype=np.float32).reshape(-1, PRIVILEGED_SIZE),
+        joint_states=np.array(joints, dtype=np.float64).reshape(-1, ARM_JOINTS),
+        simulator_states=np.array(states, dtype=np.float64) if replayable else None,
+        model=model,
         images=np.array(pictures, dtype=np.uint8),
         image_steps=np.array(picture_steps, dtype=np.int64),
     )

@@ -92,6 +92,10 @@ class Installation:
         """What is known of every task (`tasks`)."""
         return self.folder / _INDEX
 
+    def task_file(self, suite: str, task: str) -> Path:
+        """File of a task's description, as LIBERO ships it."""
+        return self.libero / "bddl_files" / suite / f"{task}.bddl"
+
     def initial_states(self, suite: str, task: str) -> Path:
         """File of a task's fixed initial states, shape (50, 1 + nq + nv) float64."""
         return self.folder / "initial_states" / suite / f"{task}.npy"

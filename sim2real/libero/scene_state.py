@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dygro_ros.errors import DataError
 
 PROPRIO_SIZE = 8
+ARM_JOINTS = 7
 LENGTH_SCALE = 5.0  # one unit is 0.2 m
 REACH_M = 1.0  # what is farther from the workspace's middle, on any axis, counts as this far
 TASK_OBJECTS = 2
@@ -92,6 +93,7 @@ class SceneState:
         hand_position: Between the fingertips [m], shape (3,).
         hand_quaternion: Of the hand (w, x, y, z), shape (4,).
         fingers: Positions of both fingers, 0 closed [m], shape (2,).
+        arm: The arm's joints [rad], shape (7,).
         bodies: Position [m] and quaternion (w, x, y, z) of each body, shape (B, 7).
         joints: [rad or m], shape (J,).
         regions: Positions [m], shape (R, 3).
@@ -101,6 +103,7 @@ class SceneState:
     hand_position: NDArray[np.float64]
     hand_quaternion: NDArray[np.float64]
     fingers: NDArray[np.float64]
+    arm: NDArray[np.float64]
     bodies: NDArray[np.float64]
     joints: NDArray[np.float64]
     regions: NDArray[np.float64]
@@ -109,7 +112,7 @@ class SceneState:
     def from_observation(cls, names: SceneNames, observation: Mapping[str, Any]) -> SceneState:
         """Return what the simulation's `observe` says."""
         hand = observation["hand"]
-        parts = {name: observation[name] for name in ("bodies", "joints", "regions")}
+        parts = {name: observation[name] for name in ("arm", "bodies", "joints", "regions")}
         return cls(names, hand[:3], hand[3:7], hand[7:9], **parts)
 
     @property

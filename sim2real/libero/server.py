@@ -27,6 +27,9 @@ def prepare(task_file: Path, states: Path, image_size: int) -> Mapping[str, Hand
 
     return {
         "describe": simulation.describe,
+        "origin": simulation.origin,
+        "model": simulation.model,
+        "state": simulation.state,
         "reset": simulation.reset,
         "step": simulation.step,
         "images": images,

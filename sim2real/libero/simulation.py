@@ -8,6 +8,7 @@ computes positions once and not three times, as robosuite 1.5 does by default (`
 from __future__ import annotations
 
 from collections import OrderedDict
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,12 @@ class LiberoSimulation:
         self._cannot_place = RandomizationError
         self._states = np.load(states, allow_pickle=False)
         np.random.seed(0)  # robosuite draws from numpy's own generator
-        self._env = TASK_MAPPING[get_problem_info(str(task_file))["problem_name"]](
+        self._problem = get_problem_info(str(task_file))
+        self._controller = robosuite.load_controller_config(default_controller="OSC_POSE")
+        self._env = TASK_MAPPING[self._problem["problem_name"]](
             str(task_file),
             robots=["Panda"],
-            controller_configs=robosuite.load_controller_config(default_controller="OSC_POSE"),
+            controller_configs=deepcopy(self._controller),
             gripper_types="default",
             initialization_noise=None,
             use_camera_obs=False,
@@ -103,6 +106,23 @@ class LiberoSimulation:
             "regions": [model.site(i).name for i in self._regions],
             "origin": list(map(float, self._env.workspace_offset)),
         }
+
+    def origin(self) -> dict[str, Any]:
+        """Return what LIBERO's files of demonstrations say of their environment, in LIBERO's words."""
+        return {
+            "env_name": type(self._env).__name__,
+            "problem_name": self._problem["problem_name"],
+            "domain_name": self._problem["domain_name"],
+            "controller_configs": self._controller,
+        }
+
+    def model(self) -> dict[str, Any]:
+        """Return the episode's model as MJCF in UTF-8: where the fixtures stand is in it, not in a state."""
+        return {"model": np.frombuffer(self.sim.model.get_xml().encode(), dtype=np.uint8)}
+
+    def state(self) -> dict[str, Any]:
+        """Return what `set_state_from_flattened` sets back to: time [s], positions, velocities."""
+        return {"state": self.sim.get_state().flatten()}
 
     def reset(self, state: int | None = None, seed: int | None = None) -> dict[str, Any]:
         """Begin an episode and return the first observation (`observe`).
@@ -172,6 +192,7 @@ class LiberoSimulation:
         """Return success and the simulator's state.
 
         `hand` (9,): position [m] and quaternion (w, x, y, z) of the hand, positions of the fingers [m];
+        `arm` (7,): joints [rad];
         `bodies` (B, 7): positions and quaternions; `joints` (J,) [rad or m]; `regions` (R, 3): positions [m].
         """
         data = self._data
@@ -180,6 +201,7 @@ class LiberoSimulation:
         return {
             "success": bool(self._env._check_success()),
             "hand": np.concatenate([between_fingertips, data.xquat[self._hand], fingers]),
+            "arm": data.qpos[self._arm],
             "bodies": np.concatenate([data.xpos[self._bodies], data.xquat[self._bodies]], axis=1),
             "joints": data.qpos[self._model.jnt_qposadr[self._joints]],
             "regions": data.site_xpos[self._regions],

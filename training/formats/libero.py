@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dygro_ros.errors import DataError
+from sim2real.libero.scene_state import ARM_JOINTS
 from sim2real.libero.world import ACTION_NAMES, PROPRIO_NAMES
 from training.episode_record import EpisodeRecord, stack_views
 from training.formats.source import EpisodeSource
@@ -36,7 +37,6 @@ from training.hdf5_fields import Hdf5Fields, open_hdf5
 
 # Our name of a camera -> LIBERO's field.
 CAMERA_FIELDS = {"agentview": "agentview_rgb", "eye_in_hand": "eye_in_hand_rgb"}
-ARM_JOINTS = 7
 UPRIGHT = "opencv"
 
 

@@ -62,8 +62,12 @@ class LiberoFileWriter:
         self._file.create_group("data")
         return self
 
-    def add(self, record: EpisodeRecord) -> None:
+    def add(self, record: EpisodeRecord, model: str | None = None) -> None:
         """Write one demonstration as the next `demo_N`.
+
+        Args:
+            record: The demonstration.
+            model: The episode's model as MJCF, which LIBERO's tools load before they set states.
 
         Raises:
             DataError: It is of another robot, instruction or rate, or holds a camera that LIBERO lacks.
@@ -80,6 +84,8 @@ class LiberoFileWriter:
         if record.simulator_states is not None:
             demo["states"] = record.simulator_states
             demo.attrs["init_state"] = record.simulator_states[0]
+        if model is not None:
+            demo.attrs["model_file"] = model
         if record.privileged is not None:
             demo["privileged_state"] = record.privileged
         if record.task is not None:
