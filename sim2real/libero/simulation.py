@@ -25,6 +25,7 @@ SETTLING_STEPS = 10  # an initial state's objects hang a little above the table;
 _SETTLING_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 _JOINT_NOISE_RAD = 0.02  # standard deviation of the arm's joints in the fixed states; robosuite's default
 _EVALUATION, _SAMPLED = 0, 1
+_MOST_DRAWS = 100
 
 
 class LiberoSimulation:
@@ -127,12 +128,14 @@ class LiberoSimulation:
     def reset(self, state: int | None = None, seed: int | None = None) -> dict[str, Any]:
         """Begin an episode and return the first observation (`observe`).
 
+        A drawn state in which the task is done already is drawn again: the seed alone decides what comes.
+
         Args:
             state: Index of a fixed initial state, or
             seed: seed of an initial state drawn as LIBERO drew the fixed ones.
 
         Raises:
-            UserError: Not exactly one is given, or the index is none.
+            UserError: Not exactly one is given, the index is none, or the task is done in whatever is drawn.
         """
         if (state is None) == (seed is None):
             raise UserError(f"a LIBERO episode begins from a state or a seed, got state {state}, seed {seed}")
@@ -140,7 +143,18 @@ class LiberoSimulation:
             raise UserError(f"fixed initial states are 0 to {len(self._states) - 1}, got {state}")
         if seed is not None and not 0 <= seed < 2**63:
             raise UserError(f"a seed must be 0 or more and below 2**63, got {seed}")
-        entropy = [_EVALUATION, state] if seed is None else [_SAMPLED, seed % 2**32, seed // 2**32]
+        if seed is None:
+            self._begin([_EVALUATION, state], state)
+            return self.observe()
+        for draw in range(_MOST_DRAWS):
+            self._begin([_SAMPLED, seed % 2**32, seed // 2**32, *([draw] if draw else [])], None)
+            observation = self.observe()
+            if not observation["success"]:
+                return observation
+        raise UserError(f"the task is done already in all of {_MOST_DRAWS} states drawn from seed {seed}")
+
+    def _begin(self, entropy: list[Any], state: int | None) -> None:
+        """Place everything and let it settle; without a fixed state the arm's joints are drawn too."""
         self._place(entropy)
         if state is not None:
             start = self._states[state]
@@ -154,9 +168,8 @@ class LiberoSimulation:
         self._env._post_process()
         for _ in range(SETTLING_STEPS):
             self.step(_SETTLING_ACTION)
-        return self.observe()
 
-    def _place(self, entropy: list[int]) -> None:
+    def _place(self, entropy: list[Any]) -> None:
         """Reset what an earlier episode changed, and place everything, also what a state does not hold.
 
         Where the fixtures stand is part of the model, not of a state: LIBERO draws it at every reset.
