@@ -13,9 +13,11 @@ from models.base_policy import NanoConfig
 from sim2real.robotwin.world import RobotwinWorld
 from sim2real.robotwin.world_file import write_world
 from training.config import TrainConfig
+from training.demonstration_stage import check_sources
 from training.episode_file import write_episode
 from training.episode_record import EpisodeRecord
-from training.recorded_demonstrations import find_episodes
+from training.pretrainer import PretrainConfig
+from training.recorded_demonstrations import RecordedConfig, find_episodes
 from training.robotwin_config import RobotwinConfig, check_robotwin, require_same_robot
 from training.run_folder import fingerprint
 
@@ -88,20 +90,39 @@ def test_a_run_needs_demonstrations_and_robotwin(world: RobotwinWorld, tmp_path:
         check_robotwin(moved, TASKS, tmp_path)
 
 
+def recorded(folder: Path, **elbow: float) -> Path:
+    """An episode of our cell, whose right third joint is somewhere in the second frame."""
+    values = {"proprio": np.zeros((3, 14), np.float32), "action": np.zeros((3, 14), np.float32)}
+    for field, value in elbow.items():
+        values[field][1, 9] = value
+    images, state = np.zeros((3, 1, 8, 8, 3), np.uint8), np.zeros((3, 43), np.float32)
+    record = EpisodeRecord(("lift",), 25, cameras=("head_camera",), images=images, **values)
+    folder.mkdir()
+    write_episode(folder / "episode_0000000.hdf5", replace(record, privileged=state, task="lift_pot", seed=0))
+    return folder
+
+
+def test_a_run_looks_at_its_demonstrations_before_it_begins(world: RobotwinWorld, tmp_path: Path) -> None:
+    def check(folder: Path | None, **change: object) -> None:
+        config = replace(config_of(world, tmp_path), recorded=RecordedConfig(folder), **change)  # type: ignore[arg-type]
+        check_sources(config.resolved())
+
+    with pytest.raises(UserError, match=r"--recorded\.folder must name a dataset"):
+        check(None)
+    with pytest.raises(DataError, match="action of right_joint3 must lie in"):
+        check(recorded(tmp_path / "aloha", action=1.2))
+    # A state of our cell's simulator is none of RoboTwin's.
+    cells = recorded(tmp_path / "cell")
+    with pytest.raises(DataError, match="holds no simulator state of the world 'robotwin': do without it by"):
+        check(cells)
+    check(cells, method="ppo", pretrain=PretrainConfig(lambda_objects=0))
+
+
 def test_demonstrations_of_another_robot_are_told_by_their_joints(
     world: RobotwinWorld, tmp_path: Path
 ) -> None:
-    def write(name: str, **elbow: float) -> None:
-        values = {"proprio": np.zeros((3, 14), np.float32), "action": np.zeros((3, 14), np.float32)}
-        for field, value in elbow.items():
-            values[field][1, 9] = value
-        images = np.zeros((3, 1, 8, 8, 3), np.uint8)
-        record = EpisodeRecord(("lift",), 25, cameras=("head_camera",), images=images, **values)
-        write_episode(tmp_path / name / "episode_0000000.hdf5", record)
-
-    for name, elbow in (("piper", {"action": 0.05, "proprio": -2.96}), ("aloha", {"action": 1.2})):
-        (tmp_path / name).mkdir()
-        write(name, **elbow)
+    recorded(tmp_path / "piper", action=0.05, proprio=-2.96)
+    recorded(tmp_path / "aloha", action=1.2)
     require_same_robot(world, find_episodes(tmp_path / "piper"))
     with pytest.raises(
         DataError,
@@ -109,7 +130,6 @@ def test_demonstrations_of_another_robot_are_told_by_their_joints(
         r"the robot of demo_clean can, found 1\.200 in frame 1: ",
     ):
         require_same_robot(world, find_episodes(tmp_path / "aloha"))
-    (tmp_path / "state").mkdir()
-    write("state", proprio=-3.1)
+    recorded(tmp_path / "state", proprio=-3.1)
     with pytest.raises(DataError, match=r"state of right_joint3 .* found -3\.100 in frame 1"):
         require_same_robot(world, find_episodes(tmp_path / "state"))
