@@ -1,9 +1,14 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from dygro_ros.errors import DependencyError, UserError
 from sim2real.libero.environment import ACTION_SIZE, CAMERAS, LiberoEnvironment
-from sim2real.libero.installation import Installation, default_folder
+from sim2real.libero.installation import Installation, installed
 from sim2real.libero.scene_state import PRIVILEGED_SIZE
 from sim2real.libero.tasks import TaskList
 
@@ -128,10 +133,10 @@ def test_pictures_show_the_present(libero: LiberoEnvironment) -> None:
 
 def tasks_at_hand() -> list[str]:
     """Return the tasks to run; without LIBERO one name stands for them, and the test says that it skips."""
-    installation = Installation(default_folder())
-    if not installation.python.exists():
+    try:
+        return [str(task) for task in TaskList(installed()).available] or [STOVE]
+    except DependencyError:
         return [STOVE]
-    return [str(task) for task in TaskList(installation).available] or [STOVE]
 
 
 @pytest.mark.parametrize("task", tasks_at_hand())
@@ -141,6 +146,24 @@ def test_every_task_whose_assets_are_there_runs(libero: LiberoEnvironment, task:
     assert libero.images().std((1, 2, 3)).min() > 10
     assert np.isfinite(libero.privileged_state()).all()
     assert np.abs(libero.privileged_state()[:3]).max() > 0
+
+
+def test_with_half_an_installation_its_tests_are_skipped_with_the_reason(tmp_path: Path) -> None:
+    """As an interrupted `make libero` leaves it: an interpreter, and nothing in it."""
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    name = "test_every_task_whose_assets_are_there_runs"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", __file__, "-k", name],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DYGRO_LIBERO": str(tmp_path), "COLUMNS": "1000"},
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 skipped" in done.stdout and "passed" not in done.stdout
+    assert f"python -m sim2real.libero.installation --folder {tmp_path}" in done.stdout
 
 
 def test_no_random_policy_succeeds(libero: LiberoEnvironment) -> None:
