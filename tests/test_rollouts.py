@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from rollout_fixtures import NETWORK, RESIDUAL, CountingWorld
+from rollout_fixtures import NETWORK, RESIDUAL, Counting, CountingWorld
 from stage_one_fixtures import dual_arm_space
 
+from dygro_ros.errors import UserError
 from dygro_ros.layout import INSTRUCTION_BYTES
 from models.action_space import ActionSpace
 from models.base_policy import BasePolicy
@@ -16,7 +17,7 @@ from sim2real.worker_pool import WorkerError
 from training import stage_one
 from training.episodes import ARRAY_FIELDS, EpisodeRequest
 from training.frozen_base import FrozenBase, export_frozen_base
-from training.rollouts import LocalProcesses, RolloutSpec, RolloutWorker, to_weights
+from training.rollouts import LocalProcesses, RolloutSpec, RolloutWorker, run_episode, to_weights
 from training.stage_one import build_residual, load_base_policy, save_base_policy
 
 
@@ -154,6 +155,22 @@ def test_rollouts_see_what_the_torch_policy_computes(spec):
     answers = FrozenBase(spec.base_policy)(images, instruction, proprio)
     for answer, wanted in zip(answers, expected, strict=True):
         np.testing.assert_allclose(answer, wanted[0].numpy(), atol=1e-4)
+
+
+def test_an_episode_that_begins_done_is_refused_by_name():
+    class Done(Counting):
+        def reset(self, task, seed, *, companion=None):
+            super().reset(task, seed, companion=companion)
+            self.succeeded = True
+
+    torch.manual_seed(0)
+    world = CountingWorld()
+    network = replace(NETWORK, actions=2, proprio=3, cameras=2)
+    base = BasePolicy(network, ActionSpace(np.ones(2), np.zeros(3), np.ones(3), world.layout))
+    residual = build_residual(base, RESIDUAL, world)
+    request = EpisodeRequest("count_on", 7, "mean")
+    with pytest.raises(UserError, match=r"episode of count_on with seed 7 must begin with the task undone"):
+        run_episode(Done(32, 2), None, base.action_space, residual, request, 1)
 
 
 def test_a_world_with_other_actions_and_proprioception_runs_the_same_way(tmp_path):

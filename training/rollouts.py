@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dygro_ros.errors import UserError
 from dygro_ros.inference import Provider
 from models.action_space import ActionSpace
 from models.residual import ResidualConfig, ResidualPolicy, sample_coefficients
@@ -90,8 +91,17 @@ def run_episode(
     request: EpisodeRequest,
     task: int,
 ) -> Episode:
-    """Run one episode of the task with this id: each chunk open loop, looking again at its end."""
+    """Run one episode of the task with this id: each chunk open loop, looking again at its end.
+
+    Raises:
+        UserError: The task is done before the first step: there is nothing to act on.
+    """
     simulation.reset(request.task, request.seed, companion=request.companion)
+    if simulation.succeeded:
+        raise UserError(
+            f"the episode of {request.task} with seed {request.seed} must begin with the task undone, "
+            "found it done before the first step"
+        )
     rng = np.random.default_rng([request.noise_seed, request.seed])
     instruction = frozen.codec.encode(simulation.instruction)
     rows: dict[str, list[Any]] = {
