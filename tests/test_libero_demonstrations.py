@@ -19,7 +19,7 @@ from training.libero_demonstrations import LiberoConfig, LiberoRecipe, check_lib
 ROOT = Path(__file__).resolve().parents[1]
 TASK = "KITCHEN_SCENE6_close_the_microwave"
 MINIATURE = (
-    "--preset", "libero", "--tasks", TASK, "--libero.episodes", "1", "--workers", "1",
+    "--preset", "libero", "--tasks", f"libero_90/{TASK}", "--libero.episodes", "1", "--workers", "1",
     "--network.image-size", "32", "--network.width", "32", "--network.layers", "1",
     "--network.keypoints", "4",
     "--pretrain.steps", "4", "--pretrain.batch-size", "16", "--pretrain.head-refinement.steps", "3",
@@ -147,6 +147,11 @@ def test_tasks_are_checked_before_anything_is_made(libero: LiberoEnvironment) ->
         check_libero(LiberoConfig(), ["KITCHEN_SCENE6_close_the_microwav"], demonstrated=True)
     with pytest.raises(UserError, match="unknown LIBERO task with an expert"):
         check_libero(LiberoConfig(), ["KITCHEN_SCENE3_put_the_frying_pan_on_the_stove"], demonstrated=True)
+    assert check_libero(LiberoConfig(), [f"libero_90/{TASK}"], demonstrated=True) == (TASK,)
+    with pytest.raises(UserError, match=f"name each task once, got {TASK} libero_90/{TASK}"):
+        check_libero(LiberoConfig(), [TASK, f"libero_90/{TASK}"], demonstrated=False)
+    with pytest.raises(UserError, match=f"unknown LIBERO task '{TASK}'"):
+        check_libero(LiberoConfig(), [f"libero_10/{TASK}"], demonstrated=True)
     with pytest.raises(UserError, match=r"--libero.noise in 0\.\.1"):
         check_libero(LiberoConfig(noise=2.0), [TASK], demonstrated=True)
 

@@ -110,3 +110,5 @@ def test_every_frame_starts_one_chunk(policy):
 def test_demonstrations_without_simulator_state_are_refused(policy):
     with pytest.raises(DataError, match="simulator/privileged_state"):
         list(encode_demonstrations(policy, [record(privileged=None)], tasks=TASKS, coefficients=28))
+    with pytest.raises(DataError, match=r"with seed 5 is of the task 'fold_shirt', expected one of .*cup"):
+        list(encode_demonstrations(policy, [record(task="fold_shirt")], tasks=TASKS, coefficients=28))

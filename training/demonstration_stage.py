@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dygro_ros.errors import DataError, RunFolderError
@@ -26,11 +27,12 @@ def check_sources(config: TrainConfig) -> None:
     Raises:
         DependencyError: LIBERO is not installed, a task's assets are missing, or a part of RoboTwin.
         UserError: There is no such folder or task, or the rate makes no sense.
-        DataError: It holds no episode, one that cannot be read, or one without the simulator state that
-            losses and critics are to see.
+        DataError: It holds no episode, one that cannot be read, one of a task that is not trained on, or one
+            without the simulator state that losses and critics are to see.
     """
+    tasks = config.tasks
     if config.world == "libero":
-        check_libero(config.libero, config.tasks, demonstrated=config.recorded.folder is None)
+        tasks = check_libero(config.libero, tasks, demonstrated=config.recorded.folder is None)
     if config.world == "robotwin":
         check_robotwin(config.robotwin.known, config.tasks, config.recorded.folder)
     if config.recorded.folder is None:
@@ -45,15 +47,29 @@ def check_sources(config: TrainConfig) -> None:
         "--off-policy.learner.offline-fraction 0": critics_see_demonstrations(config),
     }
     remedy = " ".join(option for option, reads in readers.items() if reads)
-    if not remedy:
-        return
     for episode in files:
         record = episode.read(cameras=())
+        if record.task is not None and record.task not in tasks:
+            raise DataError(
+                f"{episode} is of the task {record.task!r}, expected one that --tasks names: "
+                f"{', '.join(tasks)}; name it there, or keep its episodes out of --recorded.folder"
+            )
         # The files that RoboTwin's world reads may be our cell's, whose state means other things.
-        if record.task is None or record.privileged is None or config.world == "robotwin":
+        lacks_state = record.task is None or record.privileged is None or config.world == "robotwin"
+        if remedy and lacks_state:
             raise DataError(
                 f"{episode} holds no simulator state of the world {config.world!r}: do without it by {remedy}"
             )
+
+
+def without_suites(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with LIBERO's tasks by their names alone, as recordings and runs have them.
+
+    No name is in two suites; `check_sources` checks a suite that was given.
+    """
+    if config.world != "libero":
+        return config
+    return replace(config, tasks=tuple(task.rpartition("/")[2] for task in config.tasks))
 
 
 def make_demonstrations(config: TrainConfig) -> Files:

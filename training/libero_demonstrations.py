@@ -88,17 +88,20 @@ def _environment(folder: Path | None, image_size: int) -> LiberoEnvironment:
     return LiberoEnvironment(installed(folder), image_size=image_size)
 
 
-def check_libero(config: LiberoConfig, tasks: Sequence[str], *, demonstrated: bool) -> None:
+def check_libero(config: LiberoConfig, tasks: Sequence[str], *, demonstrated: bool) -> tuple[str, ...]:
     """Check, before anything is written, that these tasks can be run.
 
     Args:
         config: Where LIBERO is, and how demonstrations are made.
-        tasks: Names of tasks.
+        tasks: Names of tasks, "suite/name" or the name alone.
         demonstrated: Whether demonstrations are to be made of them.
+
+    Returns:
+        The tasks' names alone, as files and runs have them.
 
     Raises:
         DependencyError: LIBERO is not installed, or assets are missing.
-        UserError: An unknown task, one without an expert, or a number that makes no sense.
+        UserError: An unknown task, one named twice or without an expert, or a number that makes no sense.
     """
     if config.episodes < 1 or not 0 <= config.noise <= 1:
         raise UserError(
@@ -106,10 +109,15 @@ def check_libero(config: LiberoConfig, tasks: Sequence[str], *, demonstrated: bo
             f"got {config.episodes} and {config.noise:g}"
         )
     known = TaskList(installed(config.folder))
-    for task in tasks:
-        known.check_assets(known.named(task))
-        if demonstrated and task not in EXPERT_TASKS:
-            raise unknown_name("LIBERO task with an expert", task, EXPERT_TASKS, "--tasks")
+    found = [known.named(task) for task in tasks]
+    for task in found:
+        known.check_assets(task)
+        if demonstrated and task.name not in EXPERT_TASKS:
+            raise unknown_name("LIBERO task with an expert", task.name, EXPERT_TASKS, "--tasks")
+    names = tuple(task.name for task in found)
+    if len(set(names)) != len(names):
+        raise UserError(f"--tasks must name each task once, got {' '.join(tasks)}")
+    return names
 
 
 def collect_libero(
@@ -133,7 +141,7 @@ def collect_libero(
         workers: Processes; they change the duration, not the result.
         show_progress: Show bars on the terminal.
     """
-    check_libero(config, tasks, demonstrated=True)
+    tasks = check_libero(config, tasks, demonstrated=True)
     recipe = LiberoRecipe(config.folder, config.noise, image_size, seed)
     wanted: dict[tuple[str, str | None], int] = {(task, None): config.episodes for task in tasks}
     return fill_collection(recipe, folder, wanted, workers=workers, show_progress=show_progress)

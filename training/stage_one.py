@@ -137,13 +137,19 @@ def encode_demonstrations(
         codec: How the policy reads instructions.
 
     Raises:
-        DataError: A recording holds no simulator state, which the critics are configured to see.
+        DataError: A recording holds no simulator state, which the critics are configured to see, or is of
+            another task.
     """
     for demonstration in demonstrations:
         if demonstration.privileged is None or demonstration.task is None:
             raise DataError(
                 f"demonstration of {demonstration.task} with seed {demonstration.seed} holds no "
                 "simulator/privileged_state and task: Stage II needs both"
+            )
+        if demonstration.task not in tasks:
+            raise DataError(
+                f"demonstration with seed {demonstration.seed} is of the task {demonstration.task!r}, "
+                f"expected one of {', '.join(tasks)}"
             )
         task = tasks.index(demonstration.task)
         yield from _encode(policy, demonstration, task, demonstration.privileged, coefficients, batch, codec)

@@ -29,7 +29,7 @@ from dygro_ros.errors import run_main
 from dygro_ros.inference import probe
 from sim2real.evaluation_summary import result_table
 from training.config import PRESETS, TrainConfig, preset
-from training.demonstration_stage import check_sources, make_demonstrations
+from training.demonstration_stage import check_sources, make_demonstrations, without_suites
 from training.processes import Processes, joined
 from training.ray_session import check_available
 from training.run_folder import claim
@@ -70,6 +70,7 @@ def _lead(config: TrainConfig, processes: Processes) -> None:
     # It runs the frozen policy in Stage II and checks the bundle, hours after Stage I has begun.
     probe(config.device)
     check_sources(config)
+    config = without_suites(config)
     if config.uses_ray:
         check_available(config.ray)
     claim(config)
@@ -95,6 +96,7 @@ def _lead(config: TrainConfig, processes: Processes) -> None:
 def _follow(config: TrainConfig, processes: Processes) -> None:
     """Take part in what several processes share: Stage I, and the supervised baseline."""
     processes.wait()
+    config = without_suites(config)
     files = make_demonstrations(config)
     base = make_base_policy(config, files, processes)
     if config.method == "sft":

@@ -1,0 +1,71 @@
+"""What is checked of recorded demonstrations before a run begins: their tasks, and simulator state."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dataset_fixtures import dual_arm, libero_like
+
+from dygro_ros.errors import DataError
+from sim2real.libero.environment import LiberoEnvironment
+from training.config import OffPolicyConfig, TrainConfig, preset
+from training.demonstration_stage import check_sources, without_suites
+from training.episode_record import EpisodeRecord
+from training.formats.libero_writer import LiberoFolderWriter
+from training.formats.robotwin import RobotwinFolderWriter
+from training.recorded_demonstrations import RecordedConfig
+
+CUP, HAMMER = "place_empty_cup", "beat_block_hammer"
+STOVE, MICROWAVE = "KITCHEN_SCENE3_turn_on_the_stove", "KITCHEN_SCENE6_close_the_microwave"
+
+
+def blind(config: TrainConfig) -> TrainConfig:
+    """Nothing that needs the simulator's state of a demonstration."""
+    learner = replace(OffPolicyConfig().learner, offline_fraction=0.0)
+    return replace(
+        config,
+        pretrain=replace(config.pretrain, lambda_objects=0.0),
+        off_policy=replace(config.off_policy, learner=learner),
+    )
+
+
+def in_the_cell(folder: Path, tasks: tuple[str, ...], *records: EpisodeRecord) -> TrainConfig:
+    with RobotwinFolderWriter(folder) as writer:
+        for record in records:
+            writer.add(record)
+    return replace(TrainConfig(), tasks=tasks, recorded=RecordedConfig(folder))
+
+
+def test_an_episode_of_a_task_that_is_not_trained_on_is_refused_by_name(tmp_path: Path) -> None:
+    config = in_the_cell(tmp_path / "a", (CUP,), dual_arm(0, 4), replace(dual_arm(1, 4), task=HAMMER))
+    message = r"episode_0000001\.hdf5 is of the task 'beat_block_hammer', expected .*names: place_empty_cup;"
+    for tried in (config, blind(config)):
+        with pytest.raises(DataError, match=message):
+            check_sources(tried)
+    check_sources(replace(config, tasks=(CUP, HAMMER)))
+
+
+def test_an_episode_without_a_task_serves_where_no_simulator_state_is_needed(tmp_path: Path) -> None:
+    nameless = replace(dual_arm(0, 4), task=None, privileged=None)
+    config = in_the_cell(tmp_path / "a", (CUP,), nameless)
+    check_sources(blind(config))
+    with pytest.raises(DataError, match=r"holds no simulator state: do without it by --pretrain\.lambda"):
+        check_sources(config)
+
+
+def test_liberos_tasks_are_compared_without_their_suite(libero: LiberoEnvironment, tmp_path: Path) -> None:
+    record = replace(libero_like(), privileged=np.zeros((6, 44), np.float32), task=STOVE)
+    with LiberoFolderWriter(tmp_path / "a") as writer:
+        writer.add(record)
+    config = replace(preset("libero"), recorded=RecordedConfig(tmp_path / "a"))
+    for name in (STOVE, f"libero_90/{STOVE}"):
+        check_sources(replace(config, tasks=(name,)))
+    with pytest.raises(DataError, match=rf"data/demo_0 is of the task '{STOVE}', .*names: {MICROWAVE};"):
+        check_sources(replace(config, tasks=(f"libero_90/{MICROWAVE}",)))
+
+
+def test_a_run_has_liberos_tasks_by_their_names_alone() -> None:
+    config = replace(preset("libero"), tasks=(f"libero_90/{STOVE}", MICROWAVE))
+    assert without_suites(config).tasks == (STOVE, MICROWAVE)
+    assert without_suites(TrainConfig()) == TrainConfig()
