@@ -3,8 +3,8 @@
     python -m training.convert_dataset SOURCE TARGET --format lerobot
     python -m training.convert_dataset SOURCE TARGET --format robotwin --cameras head_camera=top
 
-Columns that have the target's names are brought into its order. What the target's format cannot hold is left
-out and named. Statistics for normalisation are stored with the result.
+Columns that have the target's names are brought into its order. What the target's format cannot hold of
+an `EpisodeRecord` is left out and named. Statistics for normalisation are stored with the result.
 """
 
 from __future__ import annotations

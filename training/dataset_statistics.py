@@ -1,7 +1,9 @@
 """Normalisation statistics of a dataset: measured once, kept beside it, refused once they are stale.
 
 They belong to names and values of proprioception and action of every episode, of which a fingerprint is
-kept. The same demonstrations have the same fingerprint in every format that keeps their bits.
+kept. The same demonstrations have the same fingerprint in every format that keeps their bits. They are for
+LeRobot and other readers of the dataset: training measures its own (`measured_space`), on actions relative to
+the measurement and at the policy's rate, and keeps them with the policy.
 """
 
 from __future__ import annotations
