@@ -20,14 +20,11 @@ from dygro_ros.layout import (
     JOINT_UNITS,
     JOINT_UPPER,
 )
-from dygro_ros.manifest_section import AnyInstruction, InstructionSpec, Section
+from dygro_ros.manifest_section import VARIANTS, AnyGolden, AnyInstruction, InstructionSpec, Section
 
 SCHEMA_VERSION = 1
 # Stage I alone, and Stage I trained for longer.
 METHODS_WITHOUT_RESIDUAL = ("base", "sft")
-GOLDEN_TOLERANCE_RAD = 1e-4
-# Half a degree: float16 and bfloat16 round on each backend in their own way.
-HALF_PRECISION_TOLERANCE_RAD = 1e-2
 BYTE_INSTRUCTION = InstructionSpec(
     encoding="utf-8 bytes, zero padded", length=INSTRUCTION_BYTES, empty_allowed=False
 )
@@ -162,23 +159,6 @@ class GraphSpec(Section):
     outputs: tuple[TensorSpec, ...]
 
 
-class GoldenSpec(Section):
-    """Fixed inputs with the training code's answers."""
-
-    frames: Annotated[int, Field(ge=1, le=1024)]
-    tolerance_rad: Annotated[float, Field(gt=0.0, le=GOLDEN_TOLERANCE_RAD)]
-    """Largest difference allowed to any golden chunk value [rad; fraction for grippers]."""
-
-
-class HalfPrecisionGoldenSpec(Section):
-    """The same for a graph that computes in half precision; the answers are still float32's."""
-
-    frames: Annotated[int, Field(ge=1, le=1024)]
-    tolerance_rad: Annotated[float, Field(gt=0.0, le=HALF_PRECISION_TOLERANCE_RAD)]
-    precision: Literal["float16", "bfloat16"]
-    """Of backbone and fusion."""
-
-
 class FileSpec(Section):
     """One file of the bundle."""
 
@@ -201,7 +181,7 @@ class Contract(Section):
     instruction: AnyInstruction
     training: TrainingSpec
     graph: GraphSpec
-    golden: GoldenSpec | HalfPrecisionGoldenSpec
+    golden: AnyGolden
 
 
 class Manifest(Contract):
@@ -330,9 +310,21 @@ SHAPES_FROM = {
 def first_reason(error: ValidationError) -> str:
     """Return what pydantic found first, as `field: reason (got value)`."""
     first = error.errors(include_url=False)[0]
+    place, reason, got = list(first["loc"]), first["msg"], str(first["input"])
+    if len(place) > 1 and place[1] in VARIANTS.get(str(place[0]), ()):
+        del place[1]
+    missing = first["type"] in ("missing", "union_tag_not_found")
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        # The field that says which variant it is: told as any other wrong or missing field.
+        context = first["ctx"]
+        place.append(context["discriminator"].strip("'"))
+        if missing:
+            reason = "Field required"
+        else:
+            reason = "Input should be " + context["expected_tags"].replace("', '", "' or '")
+            got = context["tag"]
     field = ""
-    for part in first["loc"]:
+    for part in place:
         field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else part
-    missing = first["type"] == "missing"
-    got = "" if missing or not field else f" (got {str(first['input'])[:80]!r})"
-    return f"{field or 'the whole file'}: {first['msg']}{got}"
+    shown = "" if missing or not field else f" (got {got[:80]!r})"
+    return f"{field or 'the whole file'}: {reason}{shown}"

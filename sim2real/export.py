@@ -32,13 +32,9 @@ from dygro_ros.layout import (
     JOINT_UPPER,
 )
 from dygro_ros.manifest import (
-    GOLDEN_TOLERANCE_RAD,
-    HALF_PRECISION_TOLERANCE_RAD,
     ActionSpec,
     CameraSpec,
     Contract,
-    GoldenSpec,
-    HalfPrecisionGoldenSpec,
     NormalisationSpec,
     ProprioSpec,
     ResidualSpec,
@@ -46,6 +42,12 @@ from dygro_ros.manifest import (
     expected_graph,
     standard_gripper,
     standard_joints,
+)
+from dygro_ros.manifest_section import (
+    GOLDEN_TOLERANCE_RAD,
+    HALF_PRECISION_TOLERANCE_RAD,
+    GoldenSpec,
+    HalfPrecisionGoldenSpec,
 )
 from models.dygro_policy import DygroPolicy
 from models.half_precision import HALF_TYPES, in_half_precision

@@ -17,8 +17,6 @@ from dygro_ros.manifest import (
     ActionSpec,
     CameraSpec,
     Contract,
-    GoldenSpec,
-    InstructionSpec,
     NormalisationSpec,
     ProprioSpec,
     ResidualSpec,
@@ -27,6 +25,7 @@ from dygro_ros.manifest import (
     standard_gripper,
     standard_joints,
 )
+from dygro_ros.manifest_section import GoldenSpec, InstructionSpec
 
 CHUNK, EXPERTS, EMBEDDING, SIZE_PX = 4, 3, 5, 16
 SCALE = tuple(0.5 if i in (6, 13) else 0.2 for i in range(14))

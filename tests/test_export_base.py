@@ -20,7 +20,7 @@ from dygro_ros.bundle import Bundle, read_bundle, verify_golden
 from dygro_ros.errors import BundleError
 from dygro_ros.inference import OnnxPolicy, PolicyInputError
 from dygro_ros.layout import JOINT_LOWER, JOINT_UPPER
-from dygro_ros.manifest import HALF_PRECISION_TOLERANCE_RAD
+from dygro_ros.manifest_section import HALF_PRECISION_TOLERANCE_RAD
 from models.dygro_policy import DygroPolicy
 from models.half_precision import in_half_precision
 from sim2real.export import GoldenInputs, PolicyFacts, export_bundle, facts_of, no_residual
