@@ -28,6 +28,7 @@ from rich.console import Console
 from dygro_ros.errors import run_main
 from dygro_ros.inference import probe
 from sim2real.evaluation_summary import result_table
+from training.base_run import check_base_run
 from training.config import PRESETS, TrainConfig, preset
 from training.demonstration_stage import check_sources, make_demonstrations, without_suites
 from training.processes import Processes, joined
@@ -69,6 +70,7 @@ def _lead(config: TrainConfig, processes: Processes) -> None:
     console = Console()
     # It runs the frozen policy in Stage II and checks the bundle, hours after Stage I has begun.
     probe(config.device)
+    check_base_run(config)
     check_sources(config)
     config = without_suites(config)
     if config.uses_ray:
