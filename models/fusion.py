@@ -119,7 +119,7 @@ class BridgeFusion(nn.Module):
         Args:
             action: Per layer, shape (B, A, W).
             conditioning: Per layer, shape (B, C, W).
-            proprio: Normalised proprioception, shape (B, 14).
+            proprio: Normalised proprioception, shape (B, P).
             padding: True where a conditioning token stands for nothing, shape (B, C).
         """
         tokens = self.proprio(proprio.to(self.queries.dtype)).unflatten(1, (self.proprio_tokens, -1))
