@@ -32,13 +32,19 @@ MINIATURE = (
 )  # fmt: skip
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+# As `torchrun`; `--` keeps it from taking --run for an abbreviation of its own --run-path.
+TWO_PROCESSES = (
+    "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2", "--"
+)  # fmt: skip
+
+
+def command(*arguments: str, starter: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "training" / "train_sim.py"), *arguments],
+        [sys.executable, *starter, str(ROOT / "training" / "train_sim.py"), *arguments],
         capture_output=True,
         text=True,
         cwd="/",
-        env={**os.environ, "COLUMNS": "200"},
+        env={**os.environ, "COLUMNS": "200", "GLOO_SOCKET_IFNAME": "lo"},
         timeout=280,
     )
 
@@ -76,6 +82,23 @@ def test_another_method_shares_the_base(run, tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
     assert not (tmp_path / "sft" / "demonstrations").exists()
     assert read_bundle(tmp_path / "sft" / "bundle").manifest.training.environment_steps == 0
+
+
+def test_two_processes_share_stage_one_and_the_supervised_baseline(tmp_path):
+    """Each waits for the other at every gradient step: one that leaves early, or leads too, ends the run."""
+    folder = tmp_path / "run"
+    fewer = (
+        "--tasks", "place_empty_cup", "--evaluation.episodes", "1", "--pretrain.log-every", "1",
+        "--sft.steps", "3", "--workers", "1",
+    )  # fmt: skip
+    arguments = (*MINIATURE, *fewer, "--run", str(folder), "--method", "sft")
+    result = command(*arguments, starter=TWO_PROCESSES)
+    assert result.returncode == 0, result.stderr[-3000:]
+    for stage, steps in (("stage_one", 6), ("stage_two", 3)):
+        records = [json.loads(line) for line in (folder / stage / "pretrain.jsonl").read_text().splitlines()]
+        assert [r["step"] for r in records if "cloning_loss" in r] == list(range(1, steps + 1))
+    assert read_bundle(folder / "bundle").manifest.training.method == "sft"
+    assert (folder / "evaluation" / "results.json").is_file()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed")

@@ -1,6 +1,6 @@
 """Stage I on several processes, one GPU each: every number of processes computes the same training.
 
-    torchrun --standalone --nproc-per-node 8 training/train_sim.py --preset base ...
+    torchrun --standalone --nproc-per-node 8 -- training/train_sim.py --preset base ...
 
 Each process encodes its own rows of the batch, which is nearly all of the work. Latents and features are then
 gathered, and all processes compute the joint batch's losses: the information bound is no mean over frames, so

@@ -5,7 +5,7 @@
     python training/train_sim.py --preset libero      # LIBERO's tasks (make libero first)
     python training/train_sim.py --world robotwin ... # RoboTwin's tasks: docs/robotwin.md
     python training/train_sim.py --resume             # go on after an interruption
-    torchrun --standalone --nproc-per-node 8 training/train_sim.py --preset base    # on eight GPUs
+    torchrun --standalone --nproc-per-node 8 -- training/train_sim.py --preset base    # eight GPUs
 
 Stages: demonstrations, Stage I (information-bottleneck pretraining), Stage II (mixture of RL residuals),
 bundle, evaluation with report. LIBERO's and RoboTwin's policies are evaluated without a bundle, which the
