@@ -149,7 +149,7 @@ def test_a_silent_fallback_is_refused(bundle: Bundle, monkeypatch: pytest.Monkey
         OnnxPolicy(bundle, provider="cuda")
 
 
-def test_the_tensorrt_provider_keeps_its_engines(
+def test_providers_on_gpus_keep_their_engines_and_compute_as_on_cpus(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
@@ -161,11 +161,14 @@ def test_the_tensorrt_provider_keeps_its_engines(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(inference.PROVIDERS.values()))
     monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
-    with pytest.raises(BundleError, match="no GPU here"):
-        OnnxPolicy(bundle, provider="tensorrt")
+    for provider in ("tensorrt", "cuda"):
+        with pytest.raises(BundleError, match="no GPU here"):
+            OnnxPolicy(bundle, provider=provider)
     folder = tmp_path / "dygro_ros" / "engines" / "onnxruntime"
     options = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
-    assert asked == [("TensorrtExecutionProvider", options)] and folder.is_dir()
+    exact = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    assert asked == [("TensorrtExecutionProvider", options), ("CUDAExecutionProvider", exact)]
+    assert folder.is_dir()
 
 
 def test_the_running_provider_is_logged(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:

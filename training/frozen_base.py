@@ -11,12 +11,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dygro_ros.inference import PROVIDERS, Provider, probe
+from dygro_ros.inference import Provider, open_session
 from dygro_ros.instruction_codec import Encoded
 from models.base_policy import BasePolicy
 from sim2real.onnx_graph import write_onnx
@@ -71,14 +70,10 @@ class FrozenBase:
 
         Raises:
             DependencyError: ONNX Runtime has no such provider here.
+            BundleError: There is no graph, or it is damaged.
         """
         self.codec = codec_in(folder, load_config(folder))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        probe(provider)
-        self._session = onnxruntime.InferenceSession(
-            folder / GRAPH_FILE, options, providers=[PROVIDERS[provider]]
-        )
+        self._session = open_session(str(folder / GRAPH_FILE), provider, threads=1)
 
     def __call__(
         self, images: NDArray[np.uint8], instruction: Encoded, proprio: NDArray[np.float32]
