@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import msgpack_numpy
 import numpy as np
 import pytest
 from policy_fixtures import CHUNK, answer, cameras, make_bundle
@@ -61,6 +63,30 @@ def expected_chunk(observation: dict[str, Any]) -> np.ndarray[Any, Any]:
     seen = from_policy_client(observation, ("head_camera",))
     images = fit_pictures(seen, cameras())
     return answer(images, encode_instruction(seen.instruction), seen.joints)[0]
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """Return what `infer` carries, with one entry of the observation replaced."""
+    observation = client_observation()
+    node = observation
+    *parts, last = path.split(".")
+    for part in parts:
+        node = node[part]
+    node[last] = value
+    return {"observation": observation}
+
+
+def array(**entries: Any) -> dict[bytes, Any]:
+    """Return an array of three numbers as it is on the wire, some of its entries replaced."""
+    encoded: dict[bytes, Any] = msgpack_numpy.encode(np.zeros(3, np.float32))
+    return {**encoded, **{name.encode(): value for name, value in entries.items()}}
+
+
+def oversized_jpeg() -> bytes:
+    """Return a JPEG that says that it has 65,000 x 65,000 pixels."""
+    data = bytes(cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1])
+    size = data.index(b"\xff\xc0") + 5
+    return data[:size] + b"\xfd\xe8" * 2 + data[size + 4 :]
 
 
 def flat(action: dict[str, Any]) -> np.ndarray[Any, Any]:
@@ -131,6 +157,30 @@ def test_it_drives_the_stand_in_to_success(policy: RobotwinPolicy) -> None:
             "invalid_frame: trial_end must carry .* 't', 1 and None",
         ),
         ("trial_end", {"task_name": "t", "seed": True, "success": True}, "must carry .* True and True"),
+        ("reset", {"action_type": np.zeros(2)}, r"action_type must be joint or qpos, got array\(\[0., 0.\]"),
+        (
+            "infer",
+            changed("state.left_arm_joint_state", [[0.0], [0.0, 1.0]]),
+            "infer_failed: state.left_arm_joint_state must be an array, got rows of different shapes",
+        ),
+        (
+            "infer",
+            changed("state.left_arm_joint_state", [1e300] * 6),
+            "infer_failed: state: left_joint1 must be finite, got inf",
+        ),
+        (
+            "infer",
+            changed("vision.cam_head.color", [[[1, 2, 3]], [[1, 2]]]),
+            "infer_failed: vision.cam_head.color must be an array, got rows of different shapes",
+        ),
+        (
+            "infer",
+            changed("vision.cam_head.color", oversized_jpeg()),
+            "infer_failed: vision.cam_head.color must be a picture or a JPEG: .*PIXELS",
+        ),
+        ("infer", changed("vision.cam_head.color", b""), r"must be uint8 \(H, W, 3\), got uint8 \(0,\)"),
+        ("infer", changed("vision.cam_head.color", {"a": 1}), r"must be uint8 \(H, W, 3\), got object \(\)"),
+        ("infer", changed("vision", [1]), "the observation must hold vision.cam_head.color, .*beside: list"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_a_sentence_and_the_talk_goes_on(
@@ -152,6 +202,10 @@ def test_a_wrong_envelope_is_refused_by_its_entry(policy: RobotwinPolicy) -> Non
             Refused, match=r"unknown_message_type: message_type must be one of hello, .*'dance'"
         ):
             await client.request("dance", {})
+        kinds: tuple[Any, ...] = (["infer"], {"infer": 1}, np.zeros(2), None, "d" * 999)
+        for kind in kinds:
+            with pytest.raises(Refused, match=r"^unknown_message_type: .{,200}$"):
+                await client.request("infer", {}, message_type=kind)
         with pytest.raises(Refused, match="invalid_frame: the envelope of 'infer': step"):
             await client.request("infer", {}, step="first")
 
@@ -163,6 +217,11 @@ def test_a_wrong_envelope_is_refused_by_its_entry(policy: RobotwinPolicy) -> Non
     [
         (b"\xc1", 1007, "expected a msgpack map"),
         (encode({**frame("infer", {}), "message_id": None}), 1007, "message_id must be a text, got None"),
+        (encode({**frame("infer", {}), "message_id": ["m"]}), 1007, "message_id must be a text, got ['m']"),
+        (encode(frame("infer", {"a": array(type="(,)f4")})), 1007, "one of numbers, got '(,)f4'"),
+        (encode(frame("infer", {"a": array(type="f4,f4")})), 1007, "one of numbers, got 'f4,f4'"),
+        (encode(frame("infer", {"a": array(type="<f5")})), 1007, "one of numbers, got '<f5'"),
+        (encode(frame("infer", {"a": array(shape=[0, 1 << 63], data=b"")})), 1007, "cannot have 0 bytes"),
         ("infer", 1003, "messages must be binary"),
     ],
 )

@@ -10,6 +10,7 @@ Pictures are RGB; only in JPEGs, as in RoboTwin's files, RGB was encoded as if i
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,7 @@ def from_policy_client(observation: Mapping[str, Any], cameras: Sequence[str]) -
     for side in SIDES:
         for part, size in (("arm", ARM_JOINTS), ("ee", 1)):
             field = f"state.{side}_{part}_joint_state"
-            values = np.asarray(_value(observation, field))
+            values = _array(_value(observation, field), field)
             if values.size != size or values.dtype.kind not in "fiu":
                 raise UserError(f"{field} must hold {size} numbers, got {values.dtype} {values.shape}")
             parts.append(values.reshape(size))
@@ -93,13 +94,14 @@ def checked_joints(values: Any, field: str) -> NDArray[np.float32]:
     Raises:
         UserError: Another shape, a value that is not finite, or a gripper out of 0 .. 1.
     """
-    joints = np.asarray(values)
+    joints = _array(values, field)
     if joints.shape != (ACTION_SIZE,) or joints.dtype.kind not in "fiu":
         raise UserError(
             f"{field} must hold {ACTION_SIZE} numbers (two arms of {ARM_JOINTS} joints and a gripper), "
             f"got {joints.dtype} {joints.shape}"
         )
-    joints = joints.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        joints = joints.astype(np.float32)
     for name, value in zip(JOINT_NAMES, joints.tolist(), strict=True):
         if not np.isfinite(value):
             raise UserError(f"{field}: {name} must be finite, got {value}")
@@ -143,15 +145,25 @@ def _value(observation: Mapping[str, Any], path: str) -> Any:
 
 def _text(value: Any, field: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{field} must be a text, got {value!r}")
+        raise UserError(f"{field} must be a text, got {reprlib.repr(value)}")
     return value.strip()
 
 
+def _array(value: Any, field: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise UserError(f"{field} must be an array, got rows of different shapes ({error})") from error
+
+
 def _picture(value: Any, field: str) -> NDArray[np.uint8]:
-    picture = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else np.asarray(value)
+    picture = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else _array(value, field)
     if picture.dtype == np.uint8 and picture.ndim == 1 and picture.size:
         # OpenCV returns what it takes for BGR; it was given RGB under that name.
-        decoded = cv2.imdecode(picture, cv2.IMREAD_COLOR)
+        try:
+            decoded = cv2.imdecode(picture, cv2.IMREAD_COLOR)
+        except cv2.error as error:
+            raise UserError(f"{field} must be a picture or a JPEG: {error.err or error}") from error
         if decoded is None:
             raise UserError(f"{field} must be a picture or a JPEG, got {picture.size} bytes that are neither")
         return np.asarray(decoded, np.uint8)

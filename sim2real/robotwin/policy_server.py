@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import reprlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -31,8 +32,8 @@ from sim2real.robotwin.policy import Output, RobotwinPolicy
 from sim2real.robotwin.trials import Trials
 from sim2real.robotwin.wire import (
     MAX_MESSAGE_BYTES,
-    REPLIES,
     Frame,
+    UnknownMessageError,
     WireError,
     read_frame,
     read_message,
@@ -115,13 +116,13 @@ class PolicyServer:
         """
         message = read_message(data)
         if not isinstance(message.get("message_id"), str):
-            raise WireError(f"message_id must be a text, got {message.get('message_id')!r}")
+            raise WireError(f"message_id must be a text, got {reprlib.repr(message.get('message_id'))}")
         try:
             frame = read_frame(message)
         except WireError as error:
-            known = message.get("message_type") in REPLIES
+            unknown = isinstance(error, UnknownMessageError)
             _LOG.warning("refused: %s", error)
-            return refusal(message, "invalid_frame" if known else "unknown_message_type", str(error))
+            return refusal(message, "unknown_message_type" if unknown else "invalid_frame", str(error))
         if frame.message_type == "close":
             return None
         try:
@@ -163,16 +164,17 @@ def _action(row: Any) -> dict[str, Any]:
 
 def _require_joint_actions(payload: Mapping[str, Any]) -> None:
     kind = payload.get("action_type", "joint")
-    if kind not in ("joint", "qpos"):
-        raise UserError(f"the policy answers with joints, so action_type must be joint or qpos, got {kind!r}")
+    if not isinstance(kind, str) or kind not in ("joint", "qpos"):
+        raise UserError(
+            f"the policy answers with joints, so action_type must be joint or qpos, got {reprlib.repr(kind)}"
+        )
 
 
 def _outcome(payload: Mapping[str, Any]) -> tuple[str, int, bool]:
     task, seed, success = (payload.get(name) for name in ("task_name", "seed", "success"))
     if not isinstance(task, str) or type(seed) is not int or seed < 0 or not isinstance(success, bool):
-        raise UserError(
-            f"trial_end must carry task_name, seed and success, got {task!r}, {seed!r} and {success!r}"
-        )
+        got = "{}, {} and {}".format(*map(reprlib.repr, (task, seed, success)))
+        raise UserError(f"trial_end must carry task_name, seed and success, got {got}")
     return task, seed, success
 
 

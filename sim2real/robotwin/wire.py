@@ -9,6 +9,8 @@ calls itself an array of objects. Knows no policy and no socket.
 from __future__ import annotations
 
 import math
+import re
+import reprlib
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal, get_args
@@ -24,6 +26,7 @@ from dygro_ros.manifest import first_reason
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_DIMENSIONS = 8
 _KINDS = "biuf"
+_NUMBERS = re.compile(r"[<>|=]?[biuf][0-9]{1,2}")  # numpy evaluates some of what else it is given
 
 Request = Literal["hello", "prepare_case", "reset", "infer", "trial_end", "heartbeat", "close"]
 REPLIES: Mapping[str, str] = {
@@ -39,6 +42,10 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 class WireError(UserError):
     """A message is not a frame of this protocol."""
+
+
+class UnknownMessageError(WireError):
+    """A message's type is none of this protocol."""
 
 
 class Frame(BaseModel):
@@ -78,11 +85,13 @@ def read_frame(message: Mapping[str, Any]) -> Frame:
     """Return a message as a request.
 
     Raises:
+        UnknownMessageError: There is no such type of message.
         WireError: An entry is missing, unknown, or of another type; names it.
     """
     kind = message.get("message_type")
-    if kind not in get_args(Request):
-        raise WireError(f"message_type must be one of {', '.join(get_args(Request))}, got {kind!r}")
+    if not isinstance(kind, str) or kind not in get_args(Request):
+        expected = ", ".join(get_args(Request))
+        raise UnknownMessageError(f"message_type must be one of {expected}, got {reprlib.repr(kind)}")
     try:
         # The client leaves out or sends as nil what it has not.
         return Frame(**{name: value for name, value in message.items() if value is not None})
@@ -143,20 +152,21 @@ def _decoded(node: dict[Any, Any]) -> Any:
         return node
     kind, data = node.get(b"type"), node.get(b"data")
     if not isinstance(kind, str) or not isinstance(data, bytes):
-        raise WireError(f"an array must have a type and data, got {kind!r} and {type(data).__name__}")
+        got = f"{reprlib.repr(kind)} and {type(data).__name__}"
+        raise WireError(f"an array must have a type and data, got {got}")
+    if not _NUMBERS.fullmatch(kind):
+        raise WireError(f"an array's type must be one of numbers, got {reprlib.repr(kind)}")
     try:
         dtype = np.dtype(kind)
     except TypeError as error:
         raise WireError(f"an array's type must be one of numbers, got {kind!r}") from error
-    if dtype.kind not in _KINDS:
-        raise WireError(f"an array's type must be one of numbers, got {kind!r}")
     shape = node.get(b"shape", ()) if node[b"nd"] else ()
     if (
         not isinstance(shape, (list, tuple))
         or len(shape) > MAX_DIMENSIONS
-        or not all(type(length) is int and length >= 0 for length in shape)
+        or not all(type(length) is int and 0 <= length <= MAX_MESSAGE_BYTES for length in shape)
         or math.prod(shape) * dtype.itemsize != len(data)
     ):
-        raise WireError(f"an array of {kind} and shape {shape!r} cannot have {len(data)} bytes")
+        raise WireError(f"an array of {kind} and shape {reprlib.repr(shape)} cannot have {len(data)} bytes")
     array = np.frombuffer(data, dtype).reshape(shape)
     return array if node[b"nd"] else array[()]
