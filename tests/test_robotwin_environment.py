@@ -131,7 +131,10 @@ def test_instructions_are_the_splits_and_short_enough(installation: Installation
         (3, "unstable: Objects is unstable in seed"),
         (5, "the expert did not succeed"),
         (98, "the expert did not succeed"),
-        (7, "the expert failed with IndexError: no grasp pose left"),
+        (7, "the expert gave up: target_pose cannot be None"),
+        (89, "the task gave up with TypeError: exceptions must derive from BaseException"),
+        (90, "the task gave up with TypeError: 'NoneType' object is not subscriptable"),
+        (91, "no plan was found, then KeyError: 'pose'"),
     ],
 )
 def test_a_seed_that_the_expert_cannot_solve_is_refused_and_noted(
@@ -150,11 +153,23 @@ def test_a_seed_that_the_expert_cannot_solve_is_refused_and_noted(
     assert environment.step_count == 0
 
 
-def test_a_full_gpu_says_nothing_about_a_seed(installation: Installation) -> None:
+@pytest.mark.parametrize(
+    ("seed", "error"),
+    [
+        (99, "RuntimeError: CUDA out of memory"),
+        (96, "RuntimeError: CUDA error: an illegal memory access"),
+        (94, "AttributeError: 'Scene' object has no attribute 'get_all_lights'"),
+        (92, r"TypeError: .*drive\(\) missing 2 required positional arguments"),
+        (88, "AssertionError: task config file is missing"),
+    ],
+)
+def test_what_is_broken_elsewhere_says_nothing_about_a_seed(
+    installation: Installation, seed: int, error: str
+) -> None:
     with RobotwinEnvironment(installation, image_size=16) as environment:
-        with pytest.raises(RemoteError, match="CUDA out of memory"):
-            environment.judge(TASK, SEED + 99)
-        assert environment.book.verdict(TASK, SEED + 99) is None
+        with pytest.raises(RemoteError, match=error):
+            environment.judge(TASK, SEED + seed)
+        assert environment.book.verdict(TASK, SEED + seed) is None
 
 
 def test_in_training_the_next_solvable_seed_stands_for_one_that_is_not(installation: Installation) -> None:

@@ -21,16 +21,15 @@ from sim2real.robotwin.arms import joint_ranges, measured_joints, require_two_ar
 from sim2real.robotwin.scene_state import privileged_state
 from sim2real.robotwin.task_arguments import task_arguments
 
-# What an expert that cannot solve a scene raises. Missing files and libraries are not among them.
-EXPERT_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
+# Texts of the TypeErrors by which RoboTwin's own tasks give a scene up.
+TASK_GAVE_UP = (
+    "'NoneType' object is not subscriptable",  # click_alarmclock, where no plan reached a grasp pose
+    "exceptions must derive from BaseException",  # place_a2b_*: raise "Actor create limit!"
 )
+
+
+class _GaveUp(Exception):
+    """RoboTwin's expert found no way."""
 
 
 class RobotwinSimulation:
@@ -64,19 +63,24 @@ class RobotwinSimulation:
     def judge(self, task: str, seed: int) -> dict[str, Any]:
         """Let RoboTwin's expert try an episode.
 
+        A verdict is kept for ever, so only what RoboTwin itself says of a scene counts. Any other error, such
+        as a GPU's or that of another edition of RoboTwin, is raised.
+
         Returns:
             `solvable`, `reason` (why not, else "") and `info` (what instructions need to know).
         """
         try:
             self._set_up(task, seed)
-            info = self._env.play_once()
+            info = self._play()
             solved = bool(self._env.plan_success) and bool(self._env.check_success())
         except self._unstable as error:
             return _unsolvable(f"unstable: {error}")
-        except EXPERT_ERRORS as error:
-            if "out of memory" in str(error).lower():  # a full GPU says nothing about the seed
+        except _GaveUp as error:
+            return _unsolvable(str(error))
+        except TypeError as error:
+            if str(error) not in TASK_GAVE_UP:
                 raise
-            return _unsolvable(f"the expert failed with {type(error).__name__}: {error}")
+            return _unsolvable(f"the task gave up with TypeError: {error}")
         finally:
             self._close_episode()
         if not solved:
@@ -151,6 +155,22 @@ class RobotwinSimulation:
             self._env, self._task = _environment(task)(), task
         self._open = True
         self._env.setup_demo(now_ep_num=0, seed=seed, is_test=True, task_name=task, **self._args)
+
+    def _play(self) -> Any:
+        """Let the expert play, and return what it says of the episode.
+
+        Raises:
+            _GaveUp: No pose or no plan was found.
+        """
+        try:
+            return self._env.play_once()
+        except AssertionError as error:  # RoboTwin's actions assert that there is a pose to move to
+            raise _GaveUp(f"the expert gave up: {error}") from error
+        except (LookupError, TypeError, ValueError) as error:
+            if self._env.plan_success:
+                raise
+            # The planner has failed, and the task stumbled over the plan that is not there.
+            raise _GaveUp(f"no plan was found, then {type(error).__name__}: {error}") from error
 
     def _close_episode(self) -> None:
         if self._open:

@@ -1,4 +1,4 @@
-"""The base of all tasks. Seeds that end in 3 are unstable, in 5 cannot be planned, in 7 break the expert."""
+"""The base of all tasks. Seeds ending in 3 are unstable, in 5 cannot be planned, in 7 have no grasp pose."""
 
 import os
 
@@ -33,6 +33,9 @@ class Base_Task:
         self.scene = Scene(
             scenery + self._chosen(objects) + clutter, [*entities, Actor("pot", (0, 0.1, 0.75))]
         )
+        if seed == 100_089:
+            raise "Actor create limit!"  # noqa: B016 - as RoboTwin does
+        assert seed != 100_088, "task config file is missing"
         if seed % 10 == 3:
             raise UnStableError(f"Objects is unstable in seed({seed})")
         if args.get("eval_mode"):
@@ -44,10 +47,23 @@ class Base_Task:
         return objects
 
     def play_once(self):
-        if self.seed == 100099:
-            raise RuntimeError("CUDA out of memory")
-        if self.seed % 10 == 7:
-            raise IndexError("no grasp pose left")
+        broken = {
+            100_099: "CUDA out of memory",
+            100_096: "CUDA error: an illegal memory access was encountered",
+        }
+        if self.seed in broken:
+            raise RuntimeError(broken[self.seed])
+        if self.seed == 100_094:
+            return self.scene.get_all_lights()  # of another SAPIEN
+        if self.seed == 100_092:
+            return self.robot.drive("left")  # of another RoboTwin
+        if self.seed == 100_091:
+            self.plan_success = False
+            return self.info["pose"]
+        pose = None if self.seed % 10 == 7 or self.seed == 100_090 else [0.0] * 7
+        if self.seed == 100_090:
+            return pose[:3]
+        assert pose is not None, "target_pose cannot be None for move action."
         if self.seed == 100098:  # every plan was found, and the block was missed
             return self.info
         self.plan_success = self.seed % 10 != 5  # a part of the way was not found; the block was touched
