@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dygro_ros import checkout
 from dygro_ros.errors import DependencyError, UserError
 from sim2real.libero.installation import (
     PINNED,
@@ -108,6 +109,16 @@ def test_libero_asks_nothing_and_finds_the_users_assets(tmp_path: Path) -> None:
     variables = installation.environment()
     assert Path(variables["LIBERO_CONFIG_PATH"]) == installation.folder / "config"
     assert (variables["MUJOCO_GL"], variables["HF_HUB_OFFLINE"]) == ("egl", "1")
+
+
+def test_what_is_beside_an_installed_package_of_ours_is_not_shown_to_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installation, _ = make(tmp_path)
+    assert (Path(installation.environment()["PYTHONPATH"]) / "setup.py").is_file()
+    monkeypatch.setattr(checkout, "ROOT", tmp_path)
+    with pytest.raises(DependencyError, match="is no checkout of dygro_ros"):
+        installation.environment()
 
 
 def test_wrong_options_are_refused(tmp_path: Path) -> None:

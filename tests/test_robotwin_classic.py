@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 from policy_fixtures import CHUNK, make_bundle
 from robotwin_fixtures import STAND_IN, joints, task_env
 
-from dygro_ros.errors import BundleError, UserError
+from dygro_ros import checkout as code
+from dygro_ros.errors import BundleError, DependencyError, UserError
 from sim2real.robotwin import classic
 from sim2real.robotwin.arms import joint_ranges, measured_joints, require_two_arms, target_joints
 from sim2real.robotwin.link_policy import POLICY_FOLDER, link_policy
@@ -150,12 +152,30 @@ def test_eval_sh_says_how_it_is_called_and_from_where(tmp_path: Path) -> None:
     assert ran.returncode == 2 and "has no script/eval_policy.py" in ran.stderr
 
 
+def test_what_is_beside_an_installed_package_of_ours_is_not_shown_to_robotwin(
+    tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "site-packages" / "sim2real" / "robotwin" / "policy_folder"
+    shutil.copytree(POLICY_FOLDER, folder)
+    before = list(sys.path)
+    with pytest.raises(ImportError, match=r"site-packages is no checkout of dygro_ros"):
+        runpy.run_path(str(folder / "deploy_policy.py"))
+    assert sys.path == before
+    monkeypatch.setattr(code, "ROOT", tmp_path / "site-packages")
+    with pytest.raises(DependencyError, match=r"site-packages is no checkout of dygro_ros"):
+        link_policy(checkout, "DyGRO")
+    assert list((checkout / "policy").iterdir()) == []
+
+
 def test_a_link_goes_only_where_it_is_of_use(tmp_path: Path, checkout: Path) -> None:
     with pytest.raises(UserError, match=r"no checkout of RoboTwin 2.0.*git clone -b stable_2.0"):
         link_policy(tmp_path, "DyGRO")
     with pytest.raises(UserError, match=r"one that Python can import, got 'Dy-GRO'"):
         link_policy(checkout, "Dy-GRO")
-    (checkout / "policy" / "DyGRO").mkdir()
+    (checkout / "policy").rmdir()
+    with pytest.raises(UserError, match=r"has no folder policy: git -C .* checkout stable_2\.0 -- policy"):
+        link_policy(checkout, "DyGRO")
+    (checkout / "policy" / "DyGRO").mkdir(parents=True)
     with pytest.raises(UserError, match="exists and is not our folder"):
         link_policy(checkout, "DyGRO")
     (checkout / "script" / "eval_policy.py").unlink()

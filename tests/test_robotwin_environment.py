@@ -10,8 +10,9 @@ import pytest
 from policy_fixtures import CHUNK, make_bundle
 from robotwin_fixtures import SEED, STAND_IN, joints, make_installation
 
+from dygro_ros import checkout
 from dygro_ros.bundle import read_bundle
-from dygro_ros.errors import UserError
+from dygro_ros.errors import DependencyError, UserError
 from dygro_ros.inference import OnnxPolicy
 from dygro_ros.layout import JOINT_LOWER, JOINT_UPPER
 from sim2real.bundle_episodes import EpisodeJob, run_episode
@@ -266,6 +267,16 @@ def test_an_environment_that_was_closed_starts_anew(installation: Installation) 
         environment.close()
         with pytest.raises(UserError, match="no RoboTwin episode"):
             environment.images()
+
+
+def test_what_is_beside_an_installed_package_of_ours_is_not_shown_to_robotwin(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert (Path(installation.environment()["PYTHONPATH"]) / "setup.py").is_file()
+    monkeypatch.setattr(checkout, "ROOT", tmp_path)
+    for refused in (lambda: RobotwinEnvironment(installation), installation.environment):
+        with pytest.raises(DependencyError, match="is no checkout of dygro_ros"):
+            refused()
 
 
 def test_missing_parts_of_robotwin_are_named_with_the_command(

@@ -1,15 +1,17 @@
 """Finding solvable seeds: enough of them, in RoboTwin's order, each outcome kept at once."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tyro
 from robotwin_fixtures import SEED, make_installation
 
 from dygro_ros.errors import UserError
-from sim2real.robotwin.find_seeds import find_seeds, report
+from sim2real.robotwin.find_seeds import FindSeeds, find_seeds, report
 from sim2real.robotwin.seed_book import SeedBook, Verdict
 from sim2real.seeds import SeedPurpose
 
@@ -52,6 +54,15 @@ def test_seeds_are_looked_at_in_order_until_there_are_enough() -> None:
 def test_an_expert_that_never_succeeds_is_given_up() -> None:
     with pytest.raises(UserError, match=r"failed on 200 seeds in a row, at last on 100199 \(unstable\)"):
         find_seeds(Judge(""), "lift_pot", SeedPurpose.EVALUATION, 0, 1, lambda: None)  # type: ignore[arg-type]
+
+
+def test_the_purpose_is_typed_as_the_manual_says() -> None:
+    page = (ROOT / "docs" / "robotwin.md").read_text("utf-8")
+    typed = re.search(r"`(--purpose \w+)` looks", page)
+    assert typed
+    needed = ["--checkout", "c", "--python", "p", "--tasks", "lift_pot", "--book", "b"]
+    assert tyro.cli(FindSeeds, args=[*needed, *typed[1].split()]).purpose is SeedPurpose.ONLINE
+    assert tyro.cli(FindSeeds, args=needed).purpose is SeedPurpose.EVALUATION
 
 
 def test_the_command_keeps_a_book_and_says_what_does_not_count(tmp_path: Path) -> None:

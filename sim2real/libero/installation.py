@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tyro
 
-from dygro_ros.checkout import ROOT
+from dygro_ros.checkout import ROOT, source_root
 from dygro_ros.errors import DependencyError, UserError, run_main
 from dygro_ros.whole_file import write_text
 
@@ -104,13 +104,16 @@ class Installation:
         """Return the environment variables under which its interpreter runs.
 
         One thread each for numerics and software rendering, unless set otherwise: processes share the cores.
+
+        Raises:
+            DependencyError: We are installed, but not as a checkout (`source_root`).
         """
         ours = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
         return {
             "OMP_NUM_THREADS": "1",
             "LP_NUM_THREADS": "1",
             **ours,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(source_root()),
             "MUJOCO_GL": "egl",
             "PYOPENGL_PLATFORM": "egl",
             "HF_HUB_OFFLINE": "1",  # LIBERO would download missing assets

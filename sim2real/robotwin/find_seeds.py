@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -39,7 +40,7 @@ class FindSeeds:
     """Seeds that are wanted of each task."""
     task_config: str = "demo_clean"
     """RoboTwin's configuration of scenes and robot."""
-    purpose: SeedPurpose = SeedPurpose.EVALUATION
+    purpose: Annotated[SeedPurpose, tyro.conf.EnumChoicesFromValues] = SeedPurpose.EVALUATION
     """What the seeds are for; those of different purposes never meet."""
     seed: int = 0
     """Which block of seeds (0..999): the run's seed."""

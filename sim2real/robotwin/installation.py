@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dygro_ros.checkout import ROOT
+from dygro_ros.checkout import source_root
 from dygro_ros.errors import DependencyError, unknown_name
 
 REPOSITORY = "https://github.com/RoboTwin-Platform/RoboTwin.git"
@@ -33,9 +33,11 @@ class Installation:
             task_config: Name of a task configuration, such as "demo_clean".
 
         Raises:
-            DependencyError: Checkout, assets or interpreter are not there; has the command that mends it.
+            DependencyError: Checkout, assets or interpreter are not there, or ours is no checkout; has the
+                command that mends it.
             UserError: There is no such task configuration.
         """
+        source_root()
         checkout = self.checkout
         if not (checkout / "envs" / "_base_task.py").is_file():
             raise DependencyError(
@@ -70,6 +72,10 @@ class Installation:
         return tuple(sorted(path.stem for path in modules if path.stem[0].isalpha()))
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables under which its interpreter runs."""
+        """Return the environment variables under which its interpreter runs.
+
+        Raises:
+            DependencyError: We are installed, but not as a checkout (`source_root`).
+        """
         ours = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-        return {**ours, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+        return {**ours, "PYTHONPATH": str(source_root()), "PYTHONWARNINGS": "ignore"}

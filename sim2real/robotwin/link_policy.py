@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tyro
 
+from dygro_ros.checkout import source_root
 from dygro_ros.errors import UserError, run_main
 
 POLICY_FOLDER = Path(__file__).resolve().parent / "policy_folder"
@@ -32,7 +33,9 @@ def link_policy(to: Path, name: str) -> Path:
 
     Raises:
         UserError: There is no such checkout, it has no classic evaluation, or something else has that name.
+        DependencyError: We are installed, but not as a checkout (`source_root`).
     """
+    source_root()
     to = to.expanduser()
     if not (to / "envs" / "_base_task.py").is_file():
         raise UserError(
@@ -45,6 +48,8 @@ def link_policy(to: Path, name: str) -> Path:
             "`python -m sim2real.robotwin.policy_server --bundle BUNDLE`, or take the older evaluation by "
             f"`git -C {to} checkout stable_2.0`"
         )
+    if not (to / "policy").is_dir():
+        raise UserError(f"{to} has no folder policy: git -C {to} checkout stable_2.0 -- policy")
     if not name.isidentifier():
         raise UserError(f"the policy's name must be one that Python can import, got {name!r}")
     link = to / "policy" / name

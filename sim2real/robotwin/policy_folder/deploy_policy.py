@@ -3,9 +3,14 @@
 import sys
 from pathlib import Path
 
-_OURS = str(Path(__file__).resolve().parents[3])
+_OURS = Path(__file__).resolve().parents[3]
+if not (_OURS / "setup.py").is_file():
+    raise ImportError(
+        f"{_OURS} is no checkout of dygro_ros, and the packages in it are not for this interpreter: link a "
+        "checkout's policy by python -m sim2real.robotwin.link_policy"
+    )
 # First, so that no other copy of ours that may be installed there stands in for the one that is linked.
-sys.path.insert(0, _OURS)
+sys.path.insert(0, str(_OURS))
 
 from sim2real.robotwin.versions import POLICY, POLICY_REMEDY, require  # noqa: E402
 
