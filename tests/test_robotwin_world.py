@@ -14,13 +14,16 @@ from models.action_space import ActionSpace
 from models.base_policy import BasePolicy
 from models.residual import ResidualConfig
 from sim2real.robotwin.installation import Installation
+from sim2real.robotwin.seed_book import UnsolvableSeed
 from sim2real.robotwin.world import RobotwinWorld, measured_world
+from sim2real.seeds import SEED_BLOCKS, SeedPurpose
 from sim2real.world import World
 from training.episodes import ARRAY_FIELDS, Episode, EpisodeRequest
 from training.rollouts import LocalProcesses, RolloutSpec, to_weights
 from training.stage_one import build_residual, save_base_policy
 
 TASKS = ("lift_pot", "beat_block_hammer")
+ONLINE_SEED = SEED_BLOCKS[SeedPurpose.ONLINE].first
 RESIDUAL = ResidualConfig(experts=2, top_m=1, width=8)
 
 
@@ -38,9 +41,17 @@ def test_the_joints_limits_are_the_simulated_robots(installation: Installation, 
     checked: World = world
     assert checked.layout.size == 14 and checked.layout.grippers == (6, 13)
     assert checked.layout.lower[2] == pytest.approx(-2.967) and checked.layout.upper[13] == 1.0
-    aloha = measured_world(installation, TASKS, task_config="demo_aloha", seed=SEED + 3)
+    aloha = measured_world(installation, TASKS, task_config="demo_aloha", seed=3)
     assert (aloha.layout.lower[2], aloha.layout.upper[2]) == pytest.approx((0.0, 3.14))
     assert aloha.task_config == "demo_aloha"
+
+
+def test_no_scene_is_evaluated_twice(world: RobotwinWorld) -> None:
+    with (
+        world.open(image_size=16, cameras=1) as environment,
+        pytest.raises(UnsolvableSeed, match=f"seed {SEED + 3}"),
+    ):
+        environment.reset(TASKS[0], SEED + 3)
 
 
 def test_rollouts_are_the_same_on_one_worker_and_on_two(world: RobotwinWorld, tmp_path: Path) -> None:
@@ -49,7 +60,9 @@ def test_rollouts_are_the_same_on_one_worker_and_on_two(world: RobotwinWorld, tm
     base = BasePolicy(replace(SMALL, cameras=3), space)
     save_base_policy(tmp_path, base)
     residual = build_residual(base, RESIDUAL, world)
-    requests = [EpisodeRequest(task=task, seed=SEED + k, mode="sample") for task in TASKS for k in (0, 3)]
+    requests = [
+        EpisodeRequest(task=task, seed=ONLINE_SEED + k, mode="sample") for task in TASKS for k in (0, 3)
+    ]
     found: list[list[Episode]] = []
     for workers in (1, 2):
         engine = LocalProcesses(RolloutSpec(tmp_path, RESIDUAL, world), workers)

@@ -22,6 +22,7 @@ from sim2real.robotwin.installation import Installation
 from sim2real.robotwin.observations import CAMERAS, checked_joints, fit_picture
 from sim2real.robotwin.policy import fit_instruction
 from sim2real.robotwin.seed_book import SeedBook, UnsolvableSeed, Verdict
+from sim2real.seeds import SeedPurpose, purpose_of
 
 Proprio = Literal["targets", "measured"]
 InstructionSplit = Literal["seen", "unseen"]
@@ -58,7 +59,7 @@ class RobotwinEnvironment:
             instruction_split: "seen" or "unseen" instructions.
             book: What is known of seeds; others are tried, and kept in it.
             pass_over: Let a seed on which the expert fails stand for the next on which it succeeds, for
-                training; else it is refused.
+                training; else it is refused, as evaluation seeds always are: one scene would count twice.
 
         Raises:
             DependencyError: A part of RoboTwin is missing.
@@ -122,7 +123,8 @@ class RobotwinEnvironment:
         """
         if companion is not None:
             raise UserError(f"RoboTwin's scenes hold one task, got companion {companion!r} beside {task!r}")
-        last = seed + (MAX_PASSED_OVER if self._pass_over else 0)
+        pass_over = self._pass_over and purpose_of(seed) is not SeedPurpose.EVALUATION
+        last = seed + (MAX_PASSED_OVER if pass_over else 0)
         for scene in range(seed, last + 1):
             verdict = self.judge(task, scene)
             if verdict.solvable:

@@ -49,7 +49,8 @@ class RobotwinWorld:
     def open(self, *, image_size: int, cameras: int) -> RobotwinEnvironment:
         """Return an environment with the head camera, or with the wrist cameras too.
 
-        A seed on which the expert fails stands for the next on which it succeeds.
+        A seed on which the expert fails stands for the next on which it succeeds, but for evaluation seeds:
+        those are refused.
 
         Raises:
             DependencyError: A part of RoboTwin is missing.
