@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dygro_ros.errors import DataError, UserError
 from dygro_ros.manifest import WHOLE_PICTURE, CameraSpec
 from sim2real.robotwin.observations import fit_picture
+from sim2real.robotwin.world import RobotwinWorld
 from training.episode_file import read_episode, write_episode
 from training.episode_record import EpisodeRecord
 from training.formats.lerobot_writer import LeRobotWriter
@@ -97,6 +98,19 @@ def test_any_rate_keeps_the_duration_and_stays_between_what_was_recorded(frames:
         assert values.dtype == np.float32
         assert values.min() >= recorded.min() and values.max() <= recorded.max()
     assert np.all(np.diff(found.action[:, 0]) >= 0)
+
+
+def test_robotwins_world_keeps_robotwins_frames(path: Path) -> None:
+    recorded = first(path).read(HEAD)
+    rate_hz = RobotwinWorld.control_rate_hz
+    for typed in (16.667, 16.6667, 250 / 15):
+        found = read_recorded(
+            first(path), cameras=HEAD, image_size=16, rate_hz=typed, control_rate_hz=rate_hz
+        )
+        assert found.rate_hz == rate_hz
+        np.testing.assert_array_equal(found.proprio, recorded.proprio)
+        np.testing.assert_array_equal(found.action, recorded.action)
+        assert len(found.images) == len(recorded.images)
 
 
 def test_the_files_word_counts_where_no_rate_is_given(path: Path) -> None:

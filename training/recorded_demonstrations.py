@@ -8,6 +8,7 @@ new frame later. Knows files and pictures; knows neither experts nor networks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,7 +84,7 @@ def read_recorded(
     require_names(str(episode), record, proprio_names, action_names)
     if rate_hz is not None:
         record = replace(record, rate_hz=rate_hz)
-    elif record.rate_hz != control_rate_hz:
+    elif not _same_rate(record.rate_hz, control_rate_hz):
         raise DataError(
             f"{episode}: the rate must be {control_rate_hz:g} Hz, found {record.rate_hz:g} Hz: "
             "say the true rate by --recorded.rate-hz (16.667 for RoboTwin's own files)"
@@ -108,8 +109,8 @@ def at_rate(record: EpisodeRecord, rate_hz: float) -> EpisodeRecord:
     Raises:
         DataError: Actions are steps from where the robot is, which another rate would have to make anew.
     """
-    if record.rate_hz == rate_hz:
-        return record
+    if _same_rate(record.rate_hz, rate_hz):
+        return replace(record, rate_hz=rate_hz)
     if not record.has_targets:
         raise DataError(
             f"actions {', '.join(record.action_names)} are steps and cannot be brought from "
@@ -136,6 +137,11 @@ def at_rate(record: EpisodeRecord, rate_hz: float) -> EpisodeRecord:
         joint_states=None if joints is None else _interpolate(now, taken, joints),
         simulator_states=None if states is None else states[latest],
     )
+
+
+def _same_rate(one_hz: float, other_hz: float) -> bool:
+    """Return whether two rates differ by rounding alone: 250 / 15 is typed as 16.667."""
+    return math.isclose(one_hz, other_hz, rel_tol=1e-4)
 
 
 def _interpolate(

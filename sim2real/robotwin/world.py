@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dygro_ros.errors import UserError, unknown_name
-from dygro_ros.layout import ARM_INDICES, CONTROL_RATE_HZ, GRIPPER_INDICES, JOINT_NAMES
+from dygro_ros.layout import ARM_INDICES, GRIPPER_INDICES, JOINT_NAMES
 from models.action_space import ActionLayout, ActionSpace
 from sim2real.robotwin.environment import InstructionSplit, Proprio, RobotwinEnvironment
 from sim2real.robotwin.installation import Installation
@@ -37,7 +37,9 @@ class RobotwinWorld:
     name = "robotwin"
     action_names = proprio_names = JOINT_NAMES
     cameras = tuple(CAMERAS)
-    control_rate_hz = CONTROL_RATE_HZ
+    # Of its data: a frame every 15 physics steps of 4 ms. An action itself is retimed and lasts as long as it
+    # must, but at another rate each would go another part of the way, and RoboTwin limits their number.
+    control_rate_hz = 250 / 15
     privileged_size = PRIVILEGED_SIZE
     object_positions = PRIVILEGED_SLICES["object_positions"]
 
