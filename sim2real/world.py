@@ -99,7 +99,10 @@ class World(Protocol):
 
     @property
     def object_positions(self) -> slice:
-        """Where the positions of the task's two objects, six numbers, stand in the privileged state."""
+        """Where the positions of the task's two objects, six numbers, stand in the privileged state.
+
+        They are in units of 0.2 m, counted from the middle of the workspace.
+        """
 
     def open(self, *, image_size: int, cameras: int) -> Simulation:
         """Return a simulation whose first cameras are rendered, `image_size` px high and wide."""

@@ -86,14 +86,14 @@ def test_measured_joints_lag_behind_their_targets(installation: Installation) ->
 def test_critics_see_hands_objects_and_time(environment: RobotwinEnvironment) -> None:
     environment.reset(TASK, SEED)
     environment.step(np.zeros(14))
-    assert privileged(environment, "hands")[:3] == [-0.3, -0.2, 0.9]
-    assert privileged(environment, "hands")[7:10] == [0.3, -0.2, 0.9]
+    assert privileged(environment, "hands")[:3] == [-1.5, -1.0, 0.8]
+    assert privileged(environment, "hands")[7:10] == [1.5, -1.0, 0.8]
     hammer, block = (privileged(environment, "object_positions")[i : i + 3] for i in (0, 3))
-    assert hammer == [0.0, -0.06, 0.78] and block[1:] == [0.05, 0.76]
+    assert hammer == [0.0, -0.3, 0.2] and block[1:] == [0.25, 0.1]
     assert privileged(environment, "object_rotations") == [1, 0, 0, 0, 1, 0, 0, 0]
     assert privileged(environment, "time") == [1 / 40]
     environment.reset("lift_pot", SEED)
-    assert privileged(environment, "object_positions") == [0.4, 0.2, 0.8, 0.0, 0.1, 0.75]
+    assert privileged(environment, "object_positions") == [2.0, 1.0, 0.3, 0.0, 0.5, 0.05]
     assert environment.step_limit == 12
 
 

@@ -15,6 +15,10 @@ from dygro_ros.layout import ACTION_SIZE, SIDES
 from sim2real.robotwin.arms import measured_joints
 
 OBJECTS = 2
+# As in the other worlds: one unit is 0.2 m, from the middle of the table top: values of order one.
+LENGTH_SCALE = 5.0
+ORIGIN_M = np.array([0.0, 0.0, 0.74])
+REACH_M = 1.0  # an object farther from there, on any axis, counts as this far: it is out of play
 _POSE = 7  # position [m], quaternion (w, x, y, z)
 _SCENERY = ("", "ground", "table", "wall")
 PRIVILEGED_SLICES = {
@@ -30,19 +34,21 @@ PRIVILEGED_SIZE = 43
 def privileged_state(task_env: Any) -> NDArray[np.float32]:
     """Return the state that critics see, (43,); see `PRIVILEGED_SLICES`.
 
-    Measured joints, both hands' centres (position [m] and quaternion w x y z), positions of two objects [m],
-    their quaternions, and the share of the steps that is used up. A scene with one object has zeros for the
-    other.
+    Measured joints, both hands' centres (position [0.2 m] and quaternion w x y z), positions of two objects
+    [0.2 m], their quaternions, and the share of the steps that is used up. Positions count from the middle of
+    the table top. A scene with one object has zeros for the other.
     """
     robot = task_env.robot
-    hands = [getattr(robot, f"get_{side}_tcp_pose")() for side in SIDES]
+    hands = np.array([getattr(robot, f"get_{side}_tcp_pose")() for side in SIDES], np.float64)
+    hands[:, :3] = (hands[:, :3] - ORIGIN_M) * LENGTH_SCALE
     poses = _object_poses(task_env.scene, robot)
     positions, rotations = np.zeros((OBJECTS, 3)), np.zeros((OBJECTS, 4))
     for index, pose in enumerate(poses[:OBJECTS]):
-        positions[index], rotations[index] = pose.p, pose.q
+        offset = np.clip(pose.p - ORIGIN_M, -REACH_M, REACH_M)
+        positions[index], rotations[index] = offset * LENGTH_SCALE, pose.q
     parts = [
         measured_joints(robot),
-        np.asarray(hands, np.float64).ravel(),
+        hands.ravel(),
         positions.ravel(),
         rotations.ravel(),
         [task_env.take_action_cnt / task_env.step_lim],
