@@ -30,6 +30,7 @@ from sim2real.robotwin.policy_server import PolicyServer
 from sim2real.robotwin.trials import Trials
 
 ROOT = Path(__file__).resolve().parents[1]
+SIGNALLING_NAN = 0x7FF0000000000001
 CASE = {"task_name": "beat_block_hammer", "seed": 100000, "instruction": "hit", "action_type": "joint"}
 
 
@@ -170,6 +171,11 @@ def test_it_drives_the_stand_in_to_success(policy: RobotwinPolicy) -> None:
         ),
         (
             "infer",
+            changed("state.left_arm_joint_state", np.full(6, SIGNALLING_NAN, np.uint64).view(np.float64)),
+            "infer_failed: state: left_joint1 must be finite, got nan",
+        ),
+        (
+            "infer",
             changed("vision.cam_head.color", [[[1, 2, 3]], [[1, 2]]]),
             "infer_failed: vision.cam_head.color must be an array, got rows of different shapes",
         ),
@@ -221,6 +227,7 @@ def test_a_wrong_envelope_is_refused_by_its_entry(policy: RobotwinPolicy) -> Non
         (encode(frame("infer", {"a": array(type="(,)f4")})), 1007, "one of numbers, got '(,)f4'"),
         (encode(frame("infer", {"a": array(type="f4,f4")})), 1007, "one of numbers, got 'f4,f4'"),
         (encode(frame("infer", {"a": array(type="<f5")})), 1007, "one of numbers, got '<f5'"),
+        (encode(frame("infer", {"a": array(type="<f16")})), 1007, "one of numbers, got '<f16'"),
         (encode(frame("infer", {"a": array(shape=[0, 1 << 63], data=b"")})), 1007, "cannot have 0 bytes"),
         ("infer", 1003, "messages must be binary"),
     ],

@@ -100,7 +100,7 @@ def checked_joints(values: Any, field: str) -> NDArray[np.float32]:
             f"{field} must hold {ACTION_SIZE} numbers (two arms of {ARM_JOINTS} joints and a gripper), "
             f"got {joints.dtype} {joints.shape}"
         )
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
         joints = joints.astype(np.float32)
     for name, value in zip(JOINT_NAMES, joints.tolist(), strict=True):
         if not np.isfinite(value):

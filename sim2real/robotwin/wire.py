@@ -26,7 +26,7 @@ from dygro_ros.manifest import first_reason
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_DIMENSIONS = 8
 _KINDS = "biuf"
-_NUMBERS = re.compile(r"[<>|=]?[biuf][0-9]{1,2}")  # numpy evaluates some of what else it is given
+_NUMBERS = re.compile(r"[<>|=]?[biuf][1248]")  # numpy evaluates some of what else it is given
 
 Request = Literal["hello", "prepare_case", "reset", "infer", "trial_end", "heartbeat", "close"]
 REPLIES: Mapping[str, str] = {
