@@ -1,32 +1,34 @@
-"""Latency of a chunk and speed of training of the preset `base`, with random weights of the published sizes.
+"""Latency of a chunk and speed of cloning of the preset `base`, with random weights of the published sizes.
 
     python benchmarks/base_latency.py --device cuda                 # on a GPU: eager, compile, CUDA graph
     python benchmarks/base_latency.py --sizes tiny --device cpu     # anywhere: that it runs; quote no figure
 
 The floor is what the device needs at least: every parameter read once from its memory, or all operations at
-its peak rate, for the published figures of known GPUs. Random weights cost what trained ones do. Without a
-GPU the rows that need one stay empty.
+its peak rate, for the published figures of known GPUs. Random weights cost what trained ones do. Memory is
+each row's own peak on the GPU. Without a GPU the rows that need one stay empty.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dygro_ros.errors import UserError, run_main
-from dygro_ros.inference import PROVIDERS
+from dygro_ros.errors import BundleError, DependencyError, UserError, run_main
+from dygro_ros.inference import Provider, open_session
+from dygro_ros.tensorrt_engine import EngineSession
 from models.action_space import ActionSpace
 from models.base_policy import BasePolicy, VisionLanguageConfig
 from models.dygro_policy import DygroPolicy
@@ -40,15 +42,17 @@ OUTPUTS = ("chunk", "base_chunk", "gates", "task_embedding")
 PEAKS = {"H200": (4.8e12, 989e12), "H100": (3.35e12, 989e12), "A100": (2.0e12, 312e12)}
 TINY_TOWER = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "patch_size": 14}
 WARM = 5
+ENGINE_ROW = "TensorRT engine"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; times in seconds, None where it could not be measured."""
+    """One line of the table; times in seconds, None where something could not be measured."""
 
     name: str
     times_s: list[float] | None
-    memory_bytes: int = 0
+    memory_bytes: int | None = None
+    """The row's own peak on the GPU."""
     reason: str = ""
 
 
@@ -88,11 +92,22 @@ def timed(call: Callable[[], object], repeats: int, device: str) -> list[float]:
     return times[WARM:]
 
 
-def memory_bytes(device: str) -> int:
-    """Return the largest memory in use so far: the GPU's, or this process's."""
+def reset_peak(device: str) -> None:
+    """Start a row: what torch has reserved for earlier ones is given back, and no peak of theirs is kept."""
     if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_bytes(device: str) -> int | None:
+    """Return the largest memory of torch on the GPU since the row's start, weights included."""
+    return torch.cuda.max_memory_allocated() if device == "cuda" else None
+
+
+def free_bytes(device: str) -> int:
+    """Return the GPU's free memory, whoever has the rest; 0 without a GPU."""
+    return torch.cuda.mem_get_info()[0] if device == "cuda" else 0
 
 
 def captured(policy: nn.Module, inputs: Inputs) -> Callable[[], object]:
@@ -110,40 +125,72 @@ def captured(policy: nn.Module, inputs: Inputs) -> Callable[[], object]:
 
 
 @torch.inference_mode()
+def torch_row(
+    name: str, policy: nn.Module, inputs: Inputs, repeats: int, device: str, *, graph: bool = False
+) -> Row:
+    """Measure a module that may be compiled, called or replayed as a CUDA graph."""
+    if graph and device != "cuda":
+        return Row(name, None, reason="no GPU")
+    for _ in range(WARM):
+        policy(*inputs)  # what is compiled is compiled here, and not counted
+    reset_peak(device)
+    call = captured(policy, inputs) if graph else partial(policy, *inputs)
+    return Row(name, timed(call, repeats, device), peak_bytes(device))
+
+
 def torch_rows(policy: nn.Module, inputs: Inputs, repeats: int, device: str) -> list[Row]:
-    """Measure torch: eager, compiled, and as a CUDA graph."""
-    rows = [Row("eager", timed(lambda: policy(*inputs), repeats, device), memory_bytes(device))]
+    """Measure torch: eager, compiled, and each as a CUDA graph."""
     compiled = torch.compile(policy)
-    rows.append(Row("torch.compile", timed(lambda: compiled(*inputs), repeats, device), memory_bytes(device)))
-    if device != "cuda":
-        return [
-            *rows,
-            Row("CUDA graph", None, reason="no GPU"),
-            Row("compile + graph", None, reason="no GPU"),
-        ]
-    for name, module in (("CUDA graph", policy), ("compile + graph", compiled)):
-        rows.append(Row(name, timed(captured(module, inputs), repeats, device), memory_bytes(device)))
-    return rows
+    return [
+        torch_row("eager", policy, inputs, repeats, device),
+        torch_row("torch.compile", compiled, inputs, repeats, device),
+        torch_row("CUDA graph", policy, inputs, repeats, device, graph=True),
+        torch_row("compile + graph", compiled, inputs, repeats, device, graph=True),
+    ]
 
 
-def onnx_row(policy: nn.Module, inputs: Inputs, repeats: int, device: str) -> Row:
-    """Measure ONNX Runtime on the exported graph."""
-    name, provider = "ONNX Runtime", PROVIDERS["cuda" if device == "cuda" else "cpu"]
-    if provider not in onnxruntime.get_available_providers():
-        return Row(name, None, reason=f"this ONNX Runtime has no {provider}: pip install onnxruntime-gpu")
+def graph_rows(policy: nn.Module, inputs: Inputs, repeats: int, device: str) -> list[Row]:
+    """Measure what runs the exported graph: ONNX Runtime and a native TensorRT engine, inputs on the CPU."""
+    names = ("images", "instruction", "proprio")
+    feed = dict(zip(names, (part.cpu().numpy() for part in inputs), strict=True))
     with tempfile.TemporaryDirectory() as folder:
-        files = write_onnx(policy, inputs, OUTPUTS, Path(folder) / "policy.onnx")
-        session = onnxruntime.InferenceSession(files[0], providers=[provider])
-    feed = dict(
-        zip(("images", "instruction", "proprio"), (part.cpu().numpy() for part in inputs), strict=True)
-    )
-    if session.get_providers()[0] != provider:
-        return Row(name, None, reason=f"runs on {session.get_providers()[0]} instead of {provider}")
-    return Row(name, timed(lambda: session.run(None, feed), repeats, "cpu"), memory_bytes(device))
+        graph, *_ = write_onnx(policy, inputs, OUTPUTS, Path(folder) / "policy.onnx")
+        provider: Provider = "cuda" if device == "cuda" else "cpu"
+
+        def onnx_session() -> Any:
+            return open_session(str(graph), provider, torch.get_num_threads())
+
+        def engine() -> EngineSession:
+            return EngineSession(graph, Path(folder) / "engines")
+
+        rows = [graph_row("ONNX Runtime", onnx_session, feed, repeats, device)]
+        if device != "cuda":
+            return [*rows, Row(ENGINE_ROW, None, reason="no GPU")]
+        return [*rows, graph_row(ENGINE_ROW, engine, feed, repeats, device)]
+
+
+def graph_row(
+    name: str, open_it: Callable[[], Any], feed: Mapping[str, NDArray[Any]], repeats: int, device: str
+) -> Row:
+    """Measure a session; its memory is what it takes from the GPU, weights included."""
+    reset_peak(device)
+    before = free_bytes(device)
+    try:
+        session = open_it()
+    except DependencyError as error:
+        return Row(name, None, reason=f"not installed: {error}")
+    except BundleError as error:
+        return Row(name, None, reason=str(error))
+    times_s = timed(lambda: session.run(list(OUTPUTS), feed), repeats, "cpu")
+    return Row(name, times_s, before - free_bytes(device) if device == "cuda" else None)
 
 
 def training_row(config: VisionLanguageConfig, batch: int, repeats: int, device: str) -> Row:
-    """Measure a whole training step: forward, backward, update; bfloat16 with float32 weights."""
+    """Measure a step of cloning alone on one GPU: encode, sample z, loss, backward, AdamW; bfloat16 products.
+
+    Not a whole step of Stage I: no information bound and critic, no object loss, no augmentation, clipping,
+    averaging or gathering, and frames that lie on the GPU already.
+    """
     policy = BasePolicy(config, ActionSpace.blank(config.actions, config.proprio)).to(device).train()
     policy.backbone.mixed_precision = True
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-4)
@@ -157,9 +204,9 @@ def training_row(config: VisionLanguageConfig, batch: int, repeats: int, device:
         loss.backward()
         optimizer.step()
 
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    return Row(f"training step, batch {batch}", timed(step, repeats, device), memory_bytes(device))
+    step()  # makes the optimiser's moments
+    reset_peak(device)
+    return Row(f"cloning step, batch {batch}", timed(step, repeats, device), peak_bytes(device))
 
 
 def floor_s(policy: BasePolicy, inputs: Inputs, device: str, bytes_each: int) -> tuple[float, float] | None:
@@ -184,11 +231,9 @@ def show(row: Row, floors: tuple[float, float] | None) -> None:
         print(f"| {row.name:26s} | - | - | - | - | - | {row.reason} |")
         return
     p50, p99 = (float(np.percentile(row.times_s, q)) for q in (50, 99))
+    memory = "-" if row.memory_bytes is None else f"{row.memory_bytes / 1e9:.2f}"
     ratios = [f"{p50 / floor:.1f}" for floor in floors] if floors else ["-", "-"]
-    print(
-        f"| {row.name:26s} | {1e3 * p50:.2f} | {1e3 * p99:.2f} | {ratios[0]} | {ratios[1]} "
-        f"| {row.memory_bytes / 1e9:.2f} | |"
-    )
+    print(f"| {row.name:26s} | {1e3 * p50:.2f} | {1e3 * p99:.2f} | {ratios[0]} | {ratios[1]} | {memory} | |")
 
 
 def main() -> int:
@@ -201,8 +246,9 @@ def main() -> int:
     parser.add_argument("--cameras", type=int, default=2)
     parser.add_argument("--precision", choices=("bfloat16", "float16", "float32"), default=None,
                         help="of backbone and fusion; bfloat16 on a GPU, float32 on a CPU")  # fmt: skip
-    parser.add_argument("--batch", type=int, default=16, help="frames of a training step")
-    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--batch", type=int, default=16, help="frames of a cloning step")
+    parser.add_argument("--repeats", type=int, default=None,
+                        help="calls a row; by default 1000 on a GPU, 20 on a CPU")  # fmt: skip
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing while training")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -210,6 +256,8 @@ def main() -> int:
             "--device cuda needs a GPU and torch sees none: --device cpu --sizes tiny runs anywhere"
         )
     precision = options.precision or ("bfloat16" if options.device == "cuda" else "float32")
+    # p99 of a thousand calls is the tenth slowest; of fewer it would be a single mishap.
+    repeats = options.repeats or (1000 if options.device == "cuda" else 20)
     torch.manual_seed(0)
     config = network(options.sizes, options.cameras)
     device = options.device
@@ -228,14 +276,14 @@ def main() -> int:
     print("| backend | p50 [ms] | p99 [ms] | x bytes | x FLOPs | memory [GB] | |")
     print("|---|---|---|---|---|---|---|")
     policy = DygroPolicy(base, None).eval()
-    for row in torch_rows(policy, inputs, options.repeats, device):
-        show(row, floors)
-    show(onnx_row(policy, inputs, options.repeats, device), floors)
+    for measure in (torch_rows, graph_rows):
+        for row in measure(policy, inputs, repeats, device):
+            show(row, floors)
     del policy, base
     learning = replace(config, gradient_checkpointing=options.checkpointing)
-    row = training_row(learning, options.batch, max(3, options.repeats // 10), device)
+    row = training_row(learning, options.batch, max(3, repeats // 20), device)
     show(row, None)
-    print(f"{1 / statistics.median(row.times_s or [float('inf')]):.2f} training steps/s")
+    print(f"{1 / statistics.median(row.times_s or [float('inf')]):.2f} cloning steps/s")
     return 0
 
 
