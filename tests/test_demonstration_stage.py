@@ -50,7 +50,9 @@ def test_an_episode_without_a_task_serves_where_no_simulator_state_is_needed(tmp
     nameless = replace(dual_arm(0, 4), task=None, privileged=None)
     config = in_the_cell(tmp_path / "a", (CUP,), nameless)
     check_sources(blind(config))
-    with pytest.raises(DataError, match=r"holds no simulator state: do without it by --pretrain\.lambda"):
+    with pytest.raises(
+        DataError, match=r"holds no simulator state of the world 'cell': do without it by --pretrain\.lambda"
+    ):
         check_sources(config)
 
 

@@ -104,7 +104,11 @@ def recorded(folder: Path, **elbow: float) -> Path:
 
 def test_a_run_looks_at_its_demonstrations_before_it_begins(world: RobotwinWorld, tmp_path: Path) -> None:
     def check(folder: Path | None, **change: object) -> None:
-        config = replace(config_of(world, tmp_path), recorded=RecordedConfig(folder), **change)  # type: ignore[arg-type]
+        config = replace(
+            config_of(world, tmp_path),
+            recorded=RecordedConfig(folder, rate_hz=world.control_rate_hz),
+            **change,
+        )  # type: ignore[arg-type]
         check_sources(config.resolved())
 
     with pytest.raises(UserError, match=r"--recorded\.folder must name a dataset"):
