@@ -35,10 +35,12 @@ def spinning(node: Node) -> Iterator[None]:
     """Let a node hear and answer, in a thread of its own while entered; then destroy it."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    ended = threading.Event()
 
     def spin() -> None:
         try:
-            executor.spin()
+            while not ended.is_set():
+                executor.spin_once()
         except ExternalShutdownException:
             return
 
@@ -47,6 +49,8 @@ def spinning(node: Node) -> Iterator[None]:
     try:
         yield
     finally:
-        executor.shutdown()
+        # As the executor's own task: shut down from another thread, it takes its guard from under a callback.
+        executor.create_task(ended.set)
         thread.join()
+        executor.shutdown()
         node.destroy_node()
