@@ -54,6 +54,11 @@ def test_only_dygro_routes(method):
         ({"libero": LiberoConfig(episodes=50)}, "--libero says nothing in the world 'cell'"),
         ({"ray": RayConfig(address="head")}, "--ray.address must be HOST:PORT"),
         ({"ray": RayConfig(address="head:6379")}, "--ray.address head:6379 needs --rollouts ray"),
+        ({"rollouts": "ray", "device": "cuda"}, "needs --ray.worker-gpus above 0, such as 0.25"),
+        (
+            {"rollouts": "ray", "ray": RayConfig(worker_gpus=0.25)},
+            "--ray.worker-gpus 0.25 needs --rollouts ray and --device cuda, got --rollouts ray and",
+        ),
         ({"precision": "bfloat16", "device": "cuda"}, "--precision bfloat16 is for --preset base"),
         ({"precision": "float16"}, "--precision float16 is for --preset base"),
         ({"pretrain": PretrainConfig(pretrained_rate=0.5)}, "--pretrain.pretrained-rate 0.5 is for --preset"),

@@ -132,3 +132,11 @@ def test_workers_that_do_not_start_in_time_are_an_error(ray, counting):
         RayWorkers(spec, 1, RayConfig(start_limit_s=0.1))
     with pytest.raises(UserError, match="at least 1, got 0"):
         RayWorkers(spec, 0)
+
+
+def test_more_gpus_than_there_are_are_refused_at_once(ray, counting):
+    spec, _ = counting
+    with pytest.raises(
+        UserError, match=r"--workers 3 with --ray\.worker-gpus 64 need 192 GPUs, the cluster has \d+:"
+    ):
+        RayWorkers(spec, 3, RayConfig(worker_gpus=64.0))

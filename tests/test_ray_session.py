@@ -76,6 +76,9 @@ def test_a_ray_of_this_machine_listens_to_this_machine_alone_and_leaves_nothing(
         (RayConfig(start_limit_s=float("nan")), "--ray.start-limit-s must be above 0, got nan"),
         (RayConfig(learner_limit_s=-1.0), "--ray.learner-limit-s must be above 0, got -1.0"),
         (RayConfig(retries=-1), "--ray.retries must be at least 0, got -1"),
+        (RayConfig(worker_gpus=-0.5), "--ray.worker-gpus must be in 0..1 or a whole number of GPUs, got"),
+        (RayConfig(worker_gpus=1.5), "a whole number of GPUs, got 1.5"),
+        (RayConfig(worker_gpus=float("inf")), "a whole number of GPUs, got inf"),
     ],
 )
 def test_mistakes_are_named(config, words):

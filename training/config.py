@@ -174,6 +174,7 @@ class TrainConfig:
             raise UserError(
                 f"--ray.address {self.ray.address} needs --rollouts ray, --learner ray, or both: got neither"
             )
+        self._check_gpus_of_workers()
         self._check_world()
         self._check_pictures()
         check_precision(self.network, self.precision, self.device)
@@ -187,6 +188,20 @@ class TrainConfig:
             pretrain=replace(self.pretrain, seed=self.seed),
             off_policy=replace(self.off_policy, learner=learner),
         )
+
+    def _check_gpus_of_workers(self) -> None:
+        """Refuse GPUs that Ray would hide from its workers, or keep for nobody."""
+        gpus, wanted = self.ray.worker_gpus, self.rollouts == "ray" and self.device == "cuda"
+        if wanted and gpus == 0.0:
+            raise UserError(
+                "--rollouts ray with --device cuda needs --ray.worker-gpus above 0, such as 0.25 where four "
+                "workers share a GPU: Ray hides all GPUs from workers that ask for none"
+            )
+        if gpus > 0.0 and not wanted:
+            raise UserError(
+                f"--ray.worker-gpus {gpus:g} needs --rollouts ray and --device cuda, "
+                f"got --rollouts {self.rollouts} and --device {self.device}"
+            )
 
     def _check_world(self) -> None:
         """Refuse options that the chosen world would pass over, and evaluations that it cannot run."""

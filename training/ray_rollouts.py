@@ -94,13 +94,15 @@ class RayWorkers:
             config: Limits and retries.
 
         Raises:
-            UserError: `workers` is below 1, or a node has other versions than this machine.
+            UserError: `workers` is below 1, they need more GPUs than there are, or a node has other versions
+                than this machine.
             WorkerError: Not all of them could be started within the limit.
         """
         if workers < 1:
             raise UserError(f"workers must be at least 1, got {workers}")
         self._ray = import_ray()
         self._config = config or RayConfig()
+        self._check_gpus(workers)
         os.environ.setdefault("MUJOCO_GL", "egl")
         export_frozen_base(spec.base_policy)
         self._spec = self._ray.put(spec)
@@ -108,7 +110,10 @@ class RayWorkers:
         self._expected = versions()
         variables = {name: os.environ[name] for name in ("MUJOCO_GL",)} | {"OMP_NUM_THREADS": "1"}
         self._actor_class = self._ray.remote(
-            num_cpus=1, scheduling_strategy="SPREAD", runtime_env={"env_vars": variables}
+            num_cpus=1,
+            num_gpus=self._config.worker_gpus,
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": variables},
         )(RolloutActor)
         self._calls: dict[Any, _Call] = {}
         self._idle: list[Any] = []
@@ -209,6 +214,17 @@ class RayWorkers:
         self._last_reason = f"{'before it had started' if node is None else f'on node {node}'}: {reason}"
         _LOG.warning("a rollout worker ended %s", self._last_reason)
         return self._last_reason
+
+    def _check_gpus(self, workers: int) -> None:
+        """Refuse what Ray would wait for in vain."""
+        each = self._config.worker_gpus
+        needed, there = workers * each, self._ray.cluster_resources().get("GPU", 0.0)
+        if needed > there:
+            raise UserError(
+                f"--workers {workers} with --ray.worker-gpus {each:g} need {needed:g} GPUs, "
+                f"the cluster has {there:g}: lower one of them, or add a machine by ray start "
+                "--address=HOST:PORT"
+            )
 
     def _too_few(self, workers: int, reason: str) -> str:
         cpus = int(self._ray.cluster_resources().get("CPU", 0))

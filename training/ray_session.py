@@ -44,12 +44,15 @@ class RayConfig:
     """Longest answer of the learner: its warm-up, or one iteration."""
     retries: int = 2
     """How often an episode is run again when its worker ended."""
+    worker_gpus: float = 0.0
+    """GPUs that Ray keeps for each rollout worker, 0.25 where four share one; without, it hides them all."""
 
     def check(self) -> None:
         """Refuse numbers that cannot work.
 
         Raises:
-            UserError: A limit is not above 0, `retries` is below 0, or the address is no HOST:PORT.
+            UserError: A limit is not above 0, `retries` is below 0, `worker_gpus` is neither a part of a GPU
+                nor a whole number of them, or the address is no HOST:PORT.
         """
         for name in ("start_limit_s", "episode_limit_s", "learner_limit_s"):
             if not getattr(self, name) > 0:
@@ -57,6 +60,10 @@ class RayConfig:
                 raise UserError(f"--ray.{option} must be above 0, got {getattr(self, name)}")
         if self.retries < 0:
             raise UserError(f"--ray.retries must be at least 0, got {self.retries}")
+        if not (0.0 <= self.worker_gpus <= 1.0 or (self.worker_gpus > 1.0 and self.worker_gpus.is_integer())):
+            raise UserError(
+                f"--ray.worker-gpus must be in 0..1 or a whole number of GPUs, got {self.worker_gpus:g}"
+            )
         if self.address is not None:
             _host_and_port(self.address)
 
