@@ -8,8 +8,10 @@ import pytest
 from dataset_fixtures import dual_arm, libero_like
 from hypothesis import given
 from hypothesis import strategies as st
+from vision_language_fixtures import PADDING, tiny_tokenizer
 
 from dygro_ros.errors import DataError, UserError
+from dygro_ros.instruction_codec import TokenCodec
 from dygro_ros.manifest import WHOLE_PICTURE, CameraSpec
 from sim2real.robotwin.observations import fit_picture
 from sim2real.robotwin.world import RobotwinWorld
@@ -129,9 +131,28 @@ def test_instructions_too_long_for_the_policy_are_left_out(tmp_path: Path) -> No
     assert found.instructions == ("lift both",)
     write_episode(tmp_path / "b.hdf5", replace(record, instructions=("lift " * 20, "lift " * 30)))
     with pytest.raises(
-        DataError, match=r"b\.hdf5: instructions .* at most 96 UTF-8 bytes, the shortest has 100"
+        DataError,
+        match=r"b\.hdf5: the policy can read no .*: instruction must have 1 to 96 UTF-8 bytes, got 100:",
     ):
         read_recorded(first(tmp_path / "b.hdf5"), cameras=HEAD, image_size=16, rate_hz=None)
+
+
+def test_a_policy_that_reads_tokens_keeps_the_instructions_that_fit_its_tokens(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="the extra base is not installed")
+    texts = ("lift " * 20, "lift " * 30, "lift lift")
+    write_episode(tmp_path / "a.hdf5", replace(robotwin_like(), rate_hz=25, instructions=texts))
+
+    def kept(length: int) -> tuple[str, ...]:
+        codec = TokenCodec(tiny_tokenizer(), length, PADDING)
+        shown = first(tmp_path / "a.hdf5")
+        return read_recorded(shown, cameras=HEAD, image_size=16, rate_hz=None, codec=codec).instructions
+
+    assert kept(60) == texts
+    assert kept(59) == texts[::2]
+    with pytest.raises(
+        DataError, match=r"can read no instruction: instruction must have 1 to 1 tokens, got 3"
+    ):
+        kept(1)
 
 
 def test_files_are_found_at_any_depth(path: Path, tmp_path: Path) -> None:

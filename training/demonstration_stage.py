@@ -14,6 +14,7 @@ from training.episode_record import EpisodeRecord
 from training.formats.libero import LiberoSource
 from training.formats.source import EpisodeReference
 from training.libero_demonstrations import check_libero, collect_libero
+from training.placement import codec_of_run
 from training.recorded_demonstrations import find_episodes, read_recorded
 from training.robotwin_config import check_robotwin, require_same_robot
 
@@ -108,7 +109,7 @@ def read_demonstrations(
     config: TrainConfig, files: Iterable[Path | EpisodeReference]
 ) -> Iterator[EpisodeRecord]:
     """Yield the demonstrations one after the other, as the policy would have seen them."""
-    world = config.simulated_world
+    world, codec = config.simulated_world, codec_of_run(config)
     for file in files:
         if isinstance(file, Path):
             yield _read_own(config, file)
@@ -121,6 +122,7 @@ def read_demonstrations(
                 proprio_names=world.proprio_names,
                 action_names=world.action_names,
                 control_rate_hz=world.control_rate_hz,
+                codec=codec,
             )
 
 

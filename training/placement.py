@@ -1,4 +1,4 @@
-"""Where Stage II runs: its method and its rollouts, in this process, on this machine or on a cluster's."""
+"""Where a run's frozen policy lies and Stage II runs: in this process, on this machine or on a cluster's."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from pathlib import Path
 
 import torch
 
+from dygro_ros.instruction_codec import InstructionCodec
 from models.base_policy import BasePolicy
 from sim2real.world import World
+from training.base_preset import codec_for
 from training.config import TrainConfig
 from training.method import Method
 from training.methods.off_policy import OffPolicyMethod
 from training.methods.ppo import PpoMethod
+from training.policy_folder import codec_in
 from training.ray_learner import RemoteMethod
 from training.ray_node import BaseFiles
 from training.ray_rollouts import RayWorkers
 from training.ray_session import RaySession
 from training.rollouts import LocalProcesses, RolloutEngine, RolloutSpec
-from training.stage_one import build_residual, load_base_policy
+from training.stage_one import build_residual, load_base_policy, load_config
 
 STAGE_ONE = "stage_one"
 
@@ -28,6 +31,19 @@ STAGE_ONE = "stage_one"
 def base_folder(config: TrainConfig) -> Path:
     """Return where the frozen Stage I policy lies."""
     return (config.base_run or config.run) / STAGE_ONE
+
+
+def codec_of_run(config: TrainConfig) -> InstructionCodec:
+    """Return how the run's policy reads instructions: as its base run's does, or as its preset's.
+
+    Raises:
+        UserError: The tokenizer is missing; the message holds the command that fetches it.
+        CheckpointError: It is missing in the base run.
+    """
+    if config.base_run is not None:
+        folder = base_folder(config)
+        return codec_in(folder, load_config(folder))
+    return codec_for(config.network, config.backbone)
 
 
 def rollout_spec(config: TrainConfig, folder: Path) -> RolloutSpec:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dygro_ros.errors import DataError, UserError
-from dygro_ros.layout import CONTROL_RATE_HZ, INSTRUCTION_BYTES, JOINT_NAMES
+from dygro_ros.instruction_codec import BYTES, InstructionCodec
+from dygro_ros.layout import CONTROL_RATE_HZ, JOINT_NAMES
 from dygro_ros.picture import middle, resize
 from training.episode_record import EpisodeRecord, require_names
 from training.formats.detection import open_dataset
@@ -57,10 +58,11 @@ def read_recorded(
     proprio_names: Sequence[str] = JOINT_NAMES,
     action_names: Sequence[str] = JOINT_NAMES,
     control_rate_hz: float = CONTROL_RATE_HZ,
+    codec: InstructionCodec = BYTES,
 ) -> EpisodeRecord:
     """Read one recorded episode as the policy would have seen it.
 
-    Of its instructions those are kept that are short enough for the policy.
+    Of its instructions those are kept that the policy can read, which are above all those short enough.
 
     Args:
         episode: The episode.
@@ -70,10 +72,11 @@ def read_recorded(
         proprio_names: What the policy measures of its robot, in its order.
         action_names: What the policy commands, in its order.
         control_rate_hz: The policy's rate [Hz].
+        codec: How the policy reads instructions.
 
     Raises:
         DataError: The episode cannot be read; it is another robot's; its rate is neither given nor the
-            policy's; or no instruction is short enough.
+            policy's; or the policy can read none of its instructions.
         UserError: The rate is not positive, or an unknown camera.
     """
     if rate_hz is not None and not rate_hz > 0:
@@ -89,15 +92,9 @@ def read_recorded(
             f"{episode}: the rate must be {control_rate_hz:g} Hz, found {record.rate_hz:g} Hz: "
             "say the true rate by --recorded.rate-hz (16.667 for RoboTwin's own files)"
         )
-    sizes = [len(text.encode()) for text in record.instructions]
-    if min(sizes) > INSTRUCTION_BYTES:
-        raise DataError(
-            f"{episode}: instructions must hold a text of at most {INSTRUCTION_BYTES} UTF-8 bytes, "
-            f"the shortest has {min(sizes)}"
-        )
-    short = [text for text, size in zip(record.instructions, sizes, strict=True) if size <= INSTRUCTION_BYTES]
     images = _squared(record.images, image_size)
-    return at_rate(replace(record, instructions=tuple(short), images=images), control_rate_hz)
+    instructions = _readable(episode, record.instructions, codec)
+    return at_rate(replace(record, instructions=instructions, images=images), control_rate_hz)
 
 
 def at_rate(record: EpisodeRecord, rate_hz: float) -> EpisodeRecord:
@@ -137,6 +134,23 @@ def at_rate(record: EpisodeRecord, rate_hz: float) -> EpisodeRecord:
         joint_states=None if joints is None else _interpolate(now, taken, joints),
         simulator_states=None if states is None else states[latest],
     )
+
+
+def _readable(
+    episode: EpisodeReference, instructions: Sequence[str], codec: InstructionCodec
+) -> tuple[str, ...]:
+    """Return the instructions that the policy can read, of which there must be one."""
+    found, refused = [], []
+    for text in instructions:
+        try:
+            codec.encode(text)
+        except ValueError as error:
+            refused.append(str(error))
+        else:
+            found.append(text)
+    if not found:
+        raise DataError(f"{episode}: the policy can read no instruction: {min(refused, key=len)}")
+    return tuple(found)
 
 
 def _same_rate(one_hz: float, other_hz: float) -> bool:

@@ -16,7 +16,6 @@ import torch
 from rich.progress import track
 
 from dygro_ros.checkout import current_commit
-from dygro_ros.instruction_codec import InstructionCodec
 from dygro_ros.manifest import TrainingSpec
 from models.base_policy import BasePolicy, VisionLanguageConfig
 from models.dygro_policy import DygroPolicy
@@ -28,7 +27,6 @@ from sim2real.evaluation_summary import BASE, POLICY
 from sim2real.export import cell_golden_inputs, export_bundle, facts_of
 from sim2real.seeds import SeedPurpose, seeds_for
 from training.backbone_weights import load_backbone
-from training.base_preset import codec_for
 from training.checkpoint import has_state, load_state, save_state
 from training.config import TrainConfig
 from training.dataset import FrameDataset
@@ -37,8 +35,7 @@ from training.episodes import Episode
 from training.evaluation_scenes import evaluation_scenes
 from training.methods.sft import fine_tune
 from training.online import OnlineTraining
-from training.placement import STAGE_ONE, base_folder, engine_for, on_ray, placed
-from training.policy_folder import codec_in
+from training.placement import STAGE_ONE, base_folder, codec_of_run, engine_for, on_ray, placed
 from training.pretrain import pretrain
 from training.processes import ALONE, Processes
 from training.rollouts import to_weights
@@ -48,7 +45,6 @@ from training.stage_one import (
     build_residual,
     encode_demonstrations,
     load_base_policy,
-    load_config,
     save_base_policy,
 )
 from training.world_evaluation import Contestant, WorldEvaluation, evaluate_in_world
@@ -76,7 +72,7 @@ def make_base_policy(config: TrainConfig, files: Files, processes: Processes = A
             processes=processes,
         )
         if processes.main:
-            save_base_policy(folder, policy, _codec(config))
+            save_base_policy(folder, policy, codec_of_run(config))
     processes.wait()
     return load_base_policy(folder)
 
@@ -92,16 +88,9 @@ def _pretrained(config: TrainConfig, dataset: FrameDataset) -> BasePolicy | None
     return policy
 
 
-def _codec(config: TrainConfig) -> InstructionCodec:
-    if config.base_run is not None:
-        folder = config.base_run / STAGE_ONE
-        return codec_in(folder, load_config(folder))
-    return codec_for(config.network, config.backbone)
-
-
 def _load(config: TrainConfig, files: Files) -> FrameDataset:
     return FrameDataset(
-        read_demonstrations(config, files), config.network.chunk, config.simulated_world, _codec(config)
+        read_demonstrations(config, files), config.network.chunk, config.simulated_world, codec_of_run(config)
     )
 
 
@@ -117,7 +106,7 @@ def make_policy(
                 config.sft, config.pretrain, base, dataset, folder, resume=config.resume, processes=processes
             )
             if processes.main:
-                save_base_policy(folder, tuned, _codec(config))
+                save_base_policy(folder, tuned, codec_of_run(config))
         processes.wait()
         return DygroPolicy(load_base_policy(folder), None).eval(), 0
     final = config.run / FINAL
@@ -162,7 +151,7 @@ def _offline_episodes(config: TrainConfig, base: BasePolicy, files: Files) -> It
         read_demonstrations(config, shown),
         tasks=world.tasks,
         coefficients=coefficients,
-        codec=_codec(config),
+        codec=codec_of_run(config),
     )
 
 
@@ -194,7 +183,7 @@ def _export(config: TrainConfig, policy: DygroPolicy, out: Path, method: str, en
         golden = cell_golden_inputs(cell, config.tasks, seeds)
     finally:
         cell.close()
-    facts = facts_of(policy.cpu(), spec, _codec(config))
+    facts = facts_of(policy.cpu(), spec, codec_of_run(config))
     export_bundle(policy, facts, golden, out, precision=config.precision, provider=config.device)
     return out
 
