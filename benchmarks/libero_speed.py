@@ -23,8 +23,9 @@ import json, sys, time
 from pathlib import Path
 import numpy as np
 import robosuite
-from sim2real.libero.pictures import CAMERAS, Pictures
-from sim2real.libero.simulation import ACTION_SIZE, LiberoSimulation
+from sim2real.libero.interface import ACTION_SIZE, CAMERAS
+from sim2real.libero.pictures import Pictures
+from sim2real.libero.simulation import LiberoSimulation
 
 def milliseconds(work, times):
     spent = []

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from sim2real.libero.arm_control import ArmControl
-from sim2real.libero.simulation import ACTION_SIZE, LiberoSimulation
+from sim2real.libero.interface import ACTION_SIZE
+from sim2real.libero.simulation import LiberoSimulation
 
 class LeftAlone(ArmControl):
     def begin(self):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from dygro_ros.errors import DependencyError, UserError
-from sim2real.libero.environment import ACTION_SIZE, CAMERAS, LiberoEnvironment
+from sim2real.libero.environment import LiberoEnvironment
 from sim2real.libero.installation import Installation, installed
+from sim2real.libero.interface import ACTION_SIZE, CAMERAS
 from sim2real.libero.scene_state import PRIVILEGED_SIZE
 from sim2real.libero.tasks import TaskList
 

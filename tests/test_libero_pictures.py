@@ -5,7 +5,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from sim2real.libero.environment import CAMERAS, LiberoEnvironment
+from sim2real.libero.environment import LiberoEnvironment
+from sim2real.libero.interface import CAMERAS
 from sim2real.libero.pictures import joined_faces
 
 # Prints, for each camera, the mean difference from robosuite's own picture and the share of pixels that
@@ -15,7 +16,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from robosuite.utils.binding_utils import GLContext
-from sim2real.libero.pictures import CAMERAS, Pictures
+from sim2real.libero.interface import CAMERAS
+from sim2real.libero.pictures import Pictures
 from sim2real.libero.simulation import LiberoSimulation
 
 simulation = LiberoSimulation(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dygro_ros.errors import UserError, unknown_name
-from sim2real.libero.environment import CONTROL_RATE_HZ, LiberoEnvironment
+from sim2real.libero.environment import LiberoEnvironment
 from sim2real.libero.experts import EXPERT_TASKS, ActionNoise, run_expert
 from sim2real.libero.installation import installed
+from sim2real.libero.interface import CONTROL_RATE_HZ
 from sim2real.libero.tasks import TaskList
 from sim2real.libero.world import ACTION_NAMES, PROPRIO_NAMES, LiberoWorld
 from training.collection import fill_collection

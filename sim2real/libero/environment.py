@@ -19,10 +19,6 @@ from sim2real.libero.scene_state import SceneNames, SceneState
 from sim2real.libero.tasks import LiberoTask, TaskList
 from sim2real.process_link import ProcessLink
 
-CAMERAS = ("agentview", "robot0_eye_in_hand")
-ACTION_SIZE = 7
-CONTROL_RATE_HZ = 20.0
-
 
 class LiberoEnvironment:
     """One episode at a time, of any task whose assets are there."""

@@ -17,9 +17,10 @@ from rich.table import Table
 
 from dygro_ros.errors import UserError, run_main, unknown_name
 from sim2real.film import FilmStrip, pick_frames, save_contact_sheet
-from sim2real.libero.environment import ACTION_SIZE, CAMERAS, LiberoEnvironment
+from sim2real.libero.environment import LiberoEnvironment
 from sim2real.libero.expert_scripts import SCRIPTS
 from sim2real.libero.hand_moves import action_towards
+from sim2real.libero.interface import ACTION_SIZE, CAMERAS
 from sim2real.libero.scene_state import ARM_JOINTS, PRIVILEGED_SIZE, PROPRIO_SIZE
 from sim2real.libero.tasks import EVALUATION_STATES
 

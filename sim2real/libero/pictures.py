@@ -13,7 +13,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-CAMERAS = ("agentview", "robot0_eye_in_hand")
+from sim2real.libero.interface import CAMERAS
+
 _HIDDEN_GROUP = 5
 _DISTANT_BODIES = ("world", "mount0", "robot0_link")  # never much nearer to a camera than a metre
 _PIXEL_M = 0.5  # of a picture of 1 px, at a distance of a metre: a point is moved by less than a pixel

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from dygro_ros.errors import UserError
 from sim2real.libero.arm_control import ArmControl
+from sim2real.libero.interface import ACTION_SIZE, CONTROL_RATE_HZ
 
-CONTROL_RATE_HZ = 20
-ACTION_SIZE = 7
 SETTLING_STEPS = 10  # an initial state's objects hang a little above the table; as OpenVLA and openpi
 _SETTLING_ACTION = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 _JOINT_NOISE_RAD = 0.02  # standard deviation of the arm's joints in the fixed states; robosuite's default

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from dygro_ros.errors import UserError
 from models.action_space import ActionLayout, ActionSpace
-from sim2real.libero.environment import CONTROL_RATE_HZ, LiberoEnvironment
+from sim2real.libero.environment import LiberoEnvironment
 from sim2real.libero.installation import installed
+from sim2real.libero.interface import CONTROL_RATE_HZ
 from sim2real.libero.scene_state import LENGTH_SCALE, PRIVILEGED_SIZE, PRIVILEGED_SLICES, TASK_OBJECTS
 from sim2real.libero.tasks import EVALUATION_STATES
 from sim2real.seeds import SEED_BLOCKS, SeedPurpose, purpose_of

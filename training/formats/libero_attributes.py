@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sim2real.libero.environment import CAMERAS
+from sim2real.libero.interface import CAMERAS
 from sim2real.libero.tasks import LiberoTask
 
 
