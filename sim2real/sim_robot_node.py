@@ -20,6 +20,7 @@ from std_srvs.srv import Trigger
 
 from dygro_ros.control_loop import ControlLoop
 from dygro_ros.errors import UserError, run_main
+from dygro_ros.graph import SIM_ROBOT
 from dygro_ros.layout import JOINT_NAMES, SIDES
 from dygro_ros.nodes.managed import LATCHED, NEWEST, OK, RELIABLE, ManagedNode, spin
 from dygro_ros.nodes.messages import image_message, joint_state
@@ -187,7 +188,7 @@ class SimRobotNode(ManagedNode):
 
 def main() -> None:
     """Run the simulated robot."""
-    run_main(lambda: spin(SimRobotNode))
+    run_main(lambda: spin(SIM_ROBOT, SimRobotNode))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The real nodes, as processes over real DDS, driving the simulated cell in real time."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -187,6 +188,21 @@ def test_a_transition_asked_for_out_of_turn_ends_nobody(
         onlooker.until(lambda: onlooker.mode == "holding")
         graph.check()
     assert "a transition was asked for that does not fit" in capfd.readouterr().err
+
+
+def test_a_robot_that_is_started_twice_runs_once(graph: Graph, onlooker: Onlooker, node_bundle: Path) -> None:
+    onlooker.until(lambda: onlooker.mode == "holding")
+    command = [sys.executable, "-m", "dygro_ros.start", "--robot", "sim", "--bundle", str(node_bundle)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as second:
+        onlooker.until(lambda: second.poll() is not None)
+        assert second.returncode == 2 and second.stderr is not None
+        said = second.stderr.read()
+    bridge = graph.running["arm_bridge"].pid
+    assert f"arm_bridge already runs on this machine in ROS domain {os.environ['ROS_DOMAIN_ID']}" in said
+    assert f"(process {bridge}): end what started it first" in said
+    # The first one has noticed nothing.
+    graph.check()
+    assert onlooker.mode == "holding" and onlooker.ask("home") == (True, "homing")
 
 
 def test_a_supervisor_that_stood_still_blames_nobody(graph: Graph, onlooker: Onlooker) -> None:

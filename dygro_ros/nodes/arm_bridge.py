@@ -27,7 +27,7 @@ from dygro_ros.arm_mapping import ArmMapping
 from dygro_ros.chunk_schedule import Verdict
 from dygro_ros.control_loop import ControlLoop
 from dygro_ros.errors import UserError, run_main
-from dygro_ros.graph import POLICY
+from dygro_ros.graph import BRIDGE, POLICY
 from dygro_ros.layout import JOINT_NAMES, SIDES
 from dygro_ros.nodes.managed import (
     ALIVE_TOPICS,
@@ -315,7 +315,7 @@ class ArmBridge(ManagedNode):
 
 def main() -> None:
     """Run the arm bridge."""
-    run_main(lambda: spin(ArmBridge))
+    run_main(lambda: spin(BRIDGE, ArmBridge))
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ class CameraNode(ManagedNode):
 
 def main() -> None:
     """Run the camera node."""
-    run_main(lambda: spin(CameraNode))
+    run_main(lambda: spin("camera_node", CameraNode))
 
 
 if __name__ == "__main__":

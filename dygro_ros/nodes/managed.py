@@ -29,6 +29,7 @@ from dygro_ros.errors import UserError
 from dygro_ros.nodes.messages import diagnostics
 from dygro_ros.nodes.parameters import declare, read
 from dygro_ros.nodes.participation import participating
+from dygro_ros.sole_process import sole_process
 from dygro_ros.start import STARTER
 
 # Each node has a topic of its own: who needs to hear one is not woken by all.
@@ -199,17 +200,21 @@ def ended_by_signal() -> Callable[[], bool]:
     return lambda: ended.is_set() or (starter is not None and str(os.getppid()) != starter)
 
 
-def spin(make: Callable[[], ManagedNode], niceness: int = 0) -> None:
+def spin(name: str, make: Callable[[], ManagedNode], niceness: int = 0) -> None:
     """Run one node until it is told to end.
 
     Args:
+        name: The node's name, of which there may be one on this machine in its ROS domain.
         make: Makes the node, once rclpy is up.
         niceness: How far the process stands back behind the others, above all the arm bridge, where there are
             fewer processors than work.
+
+    Raises:
+        UserError: Another process of this name runs already.
     """
     os.nice(niceness)
     ended = ended_by_signal()
-    with participating():
+    with sole_process(name), participating():
         node = make()
         # Not the events executor: rclpy may lock up in it, or in what it is made of (ros2/rclpy issue 1722).
         executor = SingleThreadedExecutor()

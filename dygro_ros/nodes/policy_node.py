@@ -18,6 +18,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from dygro_ros.bundle import read_bundle, verify_golden
 from dygro_ros.errors import UserError, run_main
+from dygro_ros.graph import POLICY
 from dygro_ros.inference import OnnxPolicy
 from dygro_ros.layout import GRIPPER_INDICES, JOINT_NAMES, encode_instruction
 from dygro_ros.nodes.managed import (
@@ -230,7 +231,7 @@ def _check_instruction(text: str) -> None:
 
 def main() -> None:
     """Run the policy node."""
-    run_main(lambda: spin(PolicyNode, NICENESS))
+    run_main(lambda: spin(POLICY, PolicyNode, NICENESS))
 
 
 if __name__ == "__main__":

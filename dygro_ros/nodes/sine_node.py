@@ -16,6 +16,7 @@ from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from dygro_ros.errors import UserError, run_main
+from dygro_ros.graph import POLICY
 from dygro_ros.layout import JOINT_NAMES
 from dygro_ros.manifest import Positive
 from dygro_ros.nodes.managed import LATCHED, NEWEST, RELIABLE, ManagedNode, spin
@@ -88,7 +89,7 @@ class SineNode(ManagedNode):
 
 def main() -> None:
     """Run the sine node."""
-    run_main(lambda: spin(SineNode))
+    run_main(lambda: spin(POLICY, SineNode))
 
 
 if __name__ == "__main__":

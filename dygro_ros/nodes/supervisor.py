@@ -19,9 +19,11 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from dygro_ros.errors import USER_ERROR_EXIT_CODE, UserError, run_main
+from dygro_ros.graph import SUPERVISOR
 from dygro_ros.nodes.managed import ALIVE_TOPICS, HEARTBEATS, ended_by_signal
 from dygro_ros.nodes.participation import participating
 from dygro_ros.nodes.topic_check import TopicCheck
+from dygro_ros.sole_process import sole_process
 from dygro_ros.watchdog import AgeLimits, Level, Watchdog
 
 # A node's program may take this long to appear, and a transition, which may build an engine, to finish [s].
@@ -178,10 +180,14 @@ class Supervisor(Node):
 
 
 def supervise() -> int:
-    """Bring up, watch, take down; return the exit code."""
+    """Bring up, watch, take down; return the exit code.
+
+    Raises:
+        UserError: Another supervisor runs already: its robot's nodes are not to be touched.
+    """
     ended = ended_by_signal()
     code = 0
-    with participating():
+    with sole_process(SUPERVISOR), participating():
         node = Supervisor(ended)
         try:
             try:
