@@ -74,5 +74,12 @@ def test_rows_of_an_augmented_batch_are_those_of_the_whole() -> None:
 def test_a_missing_gpu_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     says = "--device cuda needs 2 GPU.*sees 1: choose --device cpu"
-    with pytest.raises(UserError, match=says), joined("cuda", {"WORLD_SIZE": "2", "LOCAL_RANK": "1"}):
+    torchrun = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "::1", "MASTER_PORT": "1"}
+    with pytest.raises(UserError, match=says), joined("cuda", torchrun):
+        pass
+
+
+def test_a_schedulers_world_size_alone_is_told_with_what_to_do() -> None:
+    says = "WORLD_SIZE is 2, but RANK, MASTER_ADDR, MASTER_PORT not set: start it by torchrun"
+    with pytest.raises(UserError, match=says), joined("cpu", {"WORLD_SIZE": "2", "LOCAL_RANK": "0"}):
         pass

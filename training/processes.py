@@ -27,6 +27,8 @@ from dygro_ros.errors import UserError
 DeviceName = Literal["cpu", "cuda"]
 # The others wait for the first process while it collects demonstrations, which can take hours.
 PATIENCE = timedelta(days=2)
+# What torchrun tells its processes.
+TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,16 @@ def joined(device: DeviceName, environment: Mapping[str, str] = os.environ) -> I
     """Join the processes that `torchrun` started; without it this process is alone.
 
     Raises:
-        UserError: There is no GPU for this process.
+        UserError: There is no GPU for this process, or WORLD_SIZE was set by another than torchrun.
     """
-    count, local = int(environment.get("WORLD_SIZE", "1")), int(environment.get("LOCAL_RANK", "0"))
+    count = int(environment.get("WORLD_SIZE", "1"))
+    lacking = [name for name in TORCHRUN if name not in environment]
+    if count > 1 and lacking:
+        raise UserError(
+            f"WORLD_SIZE is {count}, but {', '.join(lacking)} not set: start it by torchrun, which sets them "
+            "all, or unset WORLD_SIZE to train in one process"
+        )
+    local = int(environment.get("LOCAL_RANK", "0"))
     if device == "cuda" and torch.cuda.device_count() <= local:
         raise UserError(
             f"--device cuda needs {local + 1} GPU(s), torch {torch.__version__} sees "
