@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 HOME_REACHED = 1e-3
 # A cause, as `Command` gives it.
 NO_CHUNK = "no chunk is left"
+# In refusals for want of something that may come in a moment.
+NEEDS_FRESH = "needs fresh"
 
 
 class Mode(Enum):
@@ -324,7 +326,7 @@ class ArmController:
             raise NotAllowed(f"{what} needs mode {mode.value}, the arms are {self.mode.value}")
         late = self.watchdog.latest(now_s, sources)
         if late.level >= Level.STOP:
-            raise NotAllowed(f"{what} needs fresh {late.source}: {late}")
+            raise NotAllowed(f"{what} {NEEDS_FRESH} {late.source}: {late}")
 
     def _seed(self) -> None:
         if self._limiter is None:

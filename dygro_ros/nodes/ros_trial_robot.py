@@ -25,6 +25,7 @@ from std_msgs.msg import Float32MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from dygro_ros.arm_controller import NEEDS_FRESH
 from dygro_ros.errors import NotAllowed, UserError
 from dygro_ros.evaluation.live_picture import LivePicture
 from dygro_ros.evaluation.plan import PlannedTrial, PolicyPlan, TaskPlan
@@ -43,6 +44,8 @@ LOOK_S = 0.02
 ANSWER_S, LOADS_S, HOME_S = 5.0, 120.0, 60.0
 # Without a picture for this long, no trial begins: the policy would be refused, and the attempt lost [s].
 BLIND_S = 1.0
+# What is late for longer than this when a trial begins is worth the attempt [s].
+FRESHENS_S = 1.0
 RECORDED = {
     "dygro/chunk": (JointTrajectory, RELIABLE),
     OBSERVED_IMAGES: (Image, OBSERVATIONS),
@@ -115,12 +118,24 @@ class RosTrialRobot(Node):
         self._recorder.begin(recording)
         try:
             self._video.begin(recording)
-            self.ask("run")
+            self._run()
         except UserError:
             self._close_recording()
             raise
         with self._lock:
             self._ready = False
+
+    def _run(self) -> None:
+        """Ask the arms to run, again where something was late only just now: an attempt is worth a moment."""
+        until_s = time.monotonic() + FRESHENS_S
+        while True:
+            try:
+                self.ask("run")
+                return
+            except NotAllowed as error:
+                if NEEDS_FRESH not in str(error) or time.monotonic() > until_s:
+                    raise
+            time.sleep(LOOK_S)
 
     def stop(self) -> None:
         """Bring the arms to rest, latched: `reset` and `prepare` are needed before they move again."""
