@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dygro_ros.errors import DependencyError, UserError
 from sim2real.libero.environment import LiberoEnvironment
 from sim2real.libero.world import ACTION_NAMES, PROPRIO_NAMES
 from sim2real.seeds import SeedPurpose, purpose_of
+from training import libero_demonstrations
 from training.formats.libero import LiberoSource
 from training.libero_demonstrations import LiberoConfig, LiberoRecipe, check_libero
 
@@ -40,11 +42,20 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.fixture(scope="module")
+def recorder() -> Iterator[LiberoRecipe]:
+    """What a collecting process runs; it would keep its environment until it ends."""
+    recipe = LiberoRecipe(None, noise=0.2, image_size=32, seed=0)
+    yield recipe
+    libero_demonstrations._environment(recipe.folder, recipe.image_size).close()
+    libero_demonstrations._environment.cache_clear()
+
+
 def test_a_demonstration_is_a_file_of_libero_with_what_critics_see(
-    libero: LiberoEnvironment, tmp_path: Path
+    libero: LiberoEnvironment, recorder: LiberoRecipe, tmp_path: Path
 ) -> None:
     path = tmp_path / "episode0.hdf5"
-    steps = LiberoRecipe(None, noise=0.2, image_size=32, seed=0).attempt(TASK, None, 1_000_000_000, path)
+    steps = recorder.attempt(TASK, None, 1_000_000_000, path)
     (record,) = LiberoSource(path, [path]).episodes()
     assert steps == len(record.action) > 20
     assert (record.task, record.seed) == (TASK, 1_000_000_000)
@@ -95,9 +106,11 @@ print(json.dumps(found))
 """As LIBERO's own tools replay a file: its environment, its model, its states."""
 
 
-def test_liberos_own_environment_replays_a_demonstration(libero: LiberoEnvironment, tmp_path: Path) -> None:
+def test_liberos_own_environment_replays_a_demonstration(
+    libero: LiberoEnvironment, recorder: LiberoRecipe, tmp_path: Path
+) -> None:
     path, seed = tmp_path / "episode0.hdf5", 1_000_000_001
-    LiberoRecipe(None, noise=0.2, image_size=32, seed=0).attempt(f"libero_90/{TASK}", None, seed, path)
+    recorder.attempt(f"libero_90/{TASK}", None, seed, path)
     (record,) = LiberoSource(path, [path]).episodes(cameras=())
     libero.reset(TASK, seed=seed)
     fixtures = [name for name in libero.scene.names.bodies if name.startswith("microwave_1")]
