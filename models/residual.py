@@ -46,7 +46,8 @@ class ResidualConfig:
     basis: Basis = "linear"
     """How a residual varies over the chunk: linear (start and end), constant, or full (each step free)."""
     alpha: float = 0.1
-    """Bound of an arm joint's residual, in normalised units (1 = the largest usual motion in a chunk)."""
+    """Bound of an arm action's residual, in normalised units (1 = the largest usual motion in a chunk; of
+    actions that are not relative, half of what their limits span). It must reach what the base misses by."""
     alpha_gripper: float = 0.3
     """Bound of the residual of a gripper, in normalised units (1 = half the stroke)."""
     std_initial: float = 0.1

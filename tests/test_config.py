@@ -17,6 +17,7 @@ from training.config import (
 from training.demonstrations import DemonstrationConfig
 from training.libero_demonstrations import LiberoConfig
 from training.methods.sft import SftConfig
+from training.online import OnlineConfig
 from training.pretrainer import PretrainConfig
 from training.ray_session import RayConfig
 
@@ -50,6 +51,7 @@ def test_only_dygro_routes(method):
         ({"randomization": "wild"}, "wild"),
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"workers": 0}, "--workers must be at least 1, got 0"),
+        ({"online": OnlineConfig(step_limit=0)}, "--online.step-limit must be at least 1, got 0"),
         ({"evaluation": EvaluationConfig(episodes=0)}, "--evaluation.episodes must be at least 1, got 0"),
         ({"libero": LiberoConfig(episodes=50)}, "--libero says nothing in the world 'cell'"),
         ({"ray": RayConfig(address="head")}, "--ray.address must be HOST:PORT"),

@@ -12,6 +12,7 @@ from sim2real.libero.installation import Installation, installed
 from sim2real.libero.interface import ACTION_SIZE, CAMERAS
 from sim2real.libero.scene_state import PRIVILEGED_SIZE
 from sim2real.libero.tasks import TaskList
+from sim2real.libero.world import STEP_M
 
 STOVE = "KITCHEN_SCENE3_turn_on_the_stove"
 MICROWAVE = "KITCHEN_SCENE6_close_the_microwave"
@@ -73,6 +74,18 @@ def test_a_sampled_state_is_drawn_as_the_fixed_ones_were(libero: LiberoEnvironme
     np.testing.assert_allclose(fixed.mean(0), sampled.mean(0), atol=0.04)
     ratio = fixed.std(0) / sampled.std(0)
     assert ((ratio > 0.4) & (ratio < 2.5)).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("size", [0.2, 1.0])
+def test_the_hand_goes_as_far_as_critics_are_told(libero: LiberoEnvironment, axis: int, size: float) -> None:
+    libero.reset(STOVE, state_index=0)
+    before = libero.scene.hand_position
+    for _ in range(8):
+        libero.step(np.eye(ACTION_SIZE)[axis] * size)
+    moved = libero.scene.hand_position - before
+    assert moved[axis] == pytest.approx(8 * size * STEP_M, rel=0.2)
+    np.testing.assert_allclose(np.delete(moved, axis), 0.0, atol=0.02)
 
 
 def test_an_episode_tells_what_it_is(libero: LiberoEnvironment) -> None:

@@ -40,6 +40,13 @@ def test_validation_seeds_are_not_training_seeds(tmp_path):
     assert validated.isdisjoint(request.seed for request in engine.requests if request.mode != "mean")
 
 
+def test_training_episodes_end_at_the_run_s_limit_and_validation_s_at_the_world_s(tmp_path):
+    engine = FakeEngine()
+    training(tmp_path, engine, config=replace(CONFIG, step_limit=77)).run(demonstrations(), resume=False)
+    limits = {(request.mode, request.step_limit) for request in engine.requests}
+    assert limits == {("base", 77), ("perturb", 77), ("sample", 77), ("mean", None)}
+
+
 def test_the_budget_counts_warm_up_steps(tmp_path):
     run = training(tmp_path, FakeEngine())
     run.run(demonstrations(), resume=False)

@@ -31,6 +31,17 @@ def spec(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def counting_base(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("counting_base")
+    network = replace(NETWORK, actions=2, proprio=3, cameras=2)
+    space = ActionSpace(np.ones(2), np.zeros(3), np.ones(3), CountingWorld.layout)
+    save_base_policy(folder, BasePolicy(network, space))
+    export_frozen_base(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def residual():
     torch.manual_seed(1)
     policy = build_residual(BasePolicy(NETWORK, dual_arm_space()), RESIDUAL, CellWorld())
@@ -173,13 +184,28 @@ def test_an_episode_that_begins_done_is_refused_by_name():
         run_episode(Done(32, 2), None, base.action_space, residual, request, 1)
 
 
-def test_a_world_with_other_actions_and_proprioception_runs_the_same_way(tmp_path):
-    torch.manual_seed(0)
+class IdleWorld(CountingWorld):
+    """Nothing is ever done in it."""
+
+    def open(self, *, image_size, cameras):
+        class Idle(Counting):
+            def step(self, action):
+                return super().step(np.zeros_like(action))
+
+        return Idle(image_size, cameras)
+
+
+@pytest.mark.parametrize(("limit", "steps"), [(None, 40), (13, 13), (60, 40)])
+def test_an_episode_ends_at_the_request_s_limit_or_the_world_s(counting_base, limit, steps):
+    work = RolloutWorker(RolloutSpec(counting_base, RESIDUAL, IdleWorld()))()
+    episode = work(EpisodeRequest("count_on", 7, "base", step_limit=limit))
+    assert (episode.success, episode.steps, episode.valid.sum()) == (False, steps, steps)
+
+
+def test_a_world_with_other_actions_and_proprioception_runs_the_same_way(counting_base):
     world = CountingWorld()
-    network = replace(NETWORK, actions=2, proprio=3, cameras=2)
-    base = BasePolicy(network, ActionSpace(np.ones(2), np.zeros(3), np.ones(3), world.layout))
-    save_base_policy(tmp_path, base)
-    engine = LocalProcesses(RolloutSpec(tmp_path, RESIDUAL, world), 1)
+    base = load_base_policy(counting_base)
+    engine = LocalProcesses(RolloutSpec(counting_base, RESIDUAL, world), 1)
     try:
         (episode,) = engine.collect(
             [EpisodeRequest("count_on", 0, "perturb", noise_scale=0.9)],

@@ -47,6 +47,8 @@ class EpisodeRequest:
     noise_persistence: float = 0.0
     """Correlation of the noise from chunk to chunk: 0 draws afresh, 1 keeps one offset for the episode."""
     companion: str | None = None
+    step_limit: int | None = None
+    """Control steps after which the episode has failed, where that is before the world's own limit."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ class OnlineConfig:
     """Episodes before the first update: an eighth by the base policy alone, others with random residuals."""
     warmup_noise: float = 0.3
     """Largest deviation (before the tanh) of those random residuals; each episode draws its own below it."""
+    step_limit: int | None = None
+    """Control steps after which a training episode has failed, warm-up included (unset: the world's limit,
+    which validation and evaluation keep). What follows a miss teaches little and fills the replay."""
     checkpoint_every: int = 10
     """Iterations between checkpoints."""
     validate_every: int = 20
@@ -132,6 +135,7 @@ class OnlineTraining:
                 noise_seed=self.seed,
                 noise_scale=scale,
                 noise_persistence=self.method.noise_persistence,
+                step_limit=self.config.step_limit,
             )
             for name, seed, mode, scale in zip(names, seeds, modes, noise, strict=True)
         ]

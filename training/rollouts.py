@@ -102,6 +102,7 @@ def run_episode(
             f"the episode of {request.task} with seed {request.seed} must begin with the task undone, "
             "found it done before the first step"
         )
+    limit = min(simulation.step_limit, request.step_limit or simulation.step_limit)
     rng = np.random.default_rng([request.noise_seed, request.seed])
     instruction = frozen.codec.encode(simulation.instruction)
     rows: dict[str, list[Any]] = {
@@ -111,7 +112,7 @@ def run_episode(
         )
     }  # fmt: skip
     drift: NDArray[np.float32] | None = None
-    while not simulation.succeeded and simulation.step_count < simulation.step_limit:
+    while not simulation.succeeded and simulation.step_count < limit:
         proprio = simulation.proprio()
         latent, base, features = (
             answer.astype(np.float16) for answer in frozen(simulation.images(), instruction, proprio)
@@ -135,7 +136,7 @@ def run_episode(
         rows["log_prob"].append(np.float32(log_prob))
         start = simulation.step_count
         for action in joints:
-            if simulation.step(action) or simulation.step_count >= simulation.step_limit:
+            if simulation.step(action) or simulation.step_count >= limit:
                 break
         rows["valid"].append(np.int16(simulation.step_count - start))
     return Episode(

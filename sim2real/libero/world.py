@@ -32,8 +32,10 @@ PROPRIO_NAMES = (
 )
 """The hand's position [m] and rotation vector [rad], and its two fingers [m]."""
 HAND_STEPS = ActionLayout(lower=(-1.0,) * 7, upper=(1.0,) * 7, grippers=(6,))
-STEP_M = 0.05
-"""What a translation of 1 asks of the controller in one control step."""
+STEP_M = 0.011
+"""How far the hand goes in one control step of a translation of 1: the controller is asked for 0.05 m beyond
+where the hand is, and gets about a fifth of the way before it is asked anew. Measured: eight such steps make
+79 mm along x, 94 along y, 93 along z, and smaller ones in proportion."""
 SCALES_M = (0.01, 0.03, 0.1)
 
 
@@ -144,7 +146,8 @@ class HandPath(nn.Module):
     """Features of a chunk: where its steps would take the hand, seen from the task's objects, (B, `size`).
 
     As in the cell's `HandGeometry`, offsets are shown at several scales: a critic that sees coordinates alone
-    cannot tell what a residual of a few millimetres changes. The hand is taken to follow its commands.
+    cannot tell what a residual of a few millimetres changes. The hand is taken to go as far as it does in
+    free air (`STEP_M`).
     """
 
     scale: Tensor
