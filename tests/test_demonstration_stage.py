@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from dataset_fixtures import dual_arm, libero_like
 
-from dygro_ros.errors import DataError
+from dygro_ros.errors import DataError, UserError
 from sim2real.libero.environment import LiberoEnvironment
 from training.config import OffPolicyConfig, TrainConfig, preset
-from training.demonstration_stage import check_sources, without_suites
+from training.demonstration_stage import check_sources, check_step_limit, without_suites
 from training.episode_record import EpisodeRecord
 from training.formats.libero_writer import LiberoFolderWriter
 from training.formats.robotwin import RobotwinFolderWriter
-from training.recorded_demonstrations import RecordedConfig
+from training.online import OnlineConfig
+from training.recorded_demonstrations import RecordedConfig, find_episodes
 
 CUP, HAMMER = "place_empty_cup", "beat_block_hammer"
 STOVE, MICROWAVE = "KITCHEN_SCENE3_turn_on_the_stove", "KITCHEN_SCENE6_close_the_microwave"
@@ -54,6 +55,26 @@ def test_an_episode_without_a_task_serves_where_no_simulator_state_is_needed(tmp
         DataError, match=r"holds no simulator state of the world 'cell': do without it by --pretrain\.lambda"
     ):
         check_sources(config)
+
+
+def test_an_episode_may_take_as_long_as_what_is_demonstrated(tmp_path: Path) -> None:
+    config = in_the_cell(tmp_path / "a", (CUP,), dual_arm(0, 4), dual_arm(1, 6))
+
+    def check(limit: int | None, rate_hz: float | None = None, *, own: bool = False) -> None:
+        files = sorted((tmp_path / "a").rglob("*.hdf5")) if own else find_episodes(tmp_path / "a")
+        recorded = replace(config.recorded, rate_hz=rate_hz)
+        check_step_limit(replace(config, recorded=recorded, online=OnlineConfig(step_limit=limit)), files)
+
+    for own in (False, True):
+        check(None, own=own)
+        check(6, own=own)
+        with pytest.raises(UserError, match=r"step-limit .*0001\.hdf5 takes 6 control steps: got 5"):
+            check(5, own=own)
+    check(3, rate_hz=50.0)  # recorded at twice the control rate: half as many steps
+    with pytest.raises(UserError, match="takes 12 control steps: got 11"):
+        check(11, rate_hz=12.5)
+    fine_tuning = replace(config, method="sft", online=OnlineConfig(step_limit=1))
+    check_step_limit(fine_tuning, find_episodes(tmp_path / "a"))
 
 
 def test_liberos_tasks_are_compared_without_their_suite(libero: LiberoEnvironment, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dygro_ros.errors import DataError, RunFolderError
+from dygro_ros.errors import DataError, RunFolderError, UserError
 from training.config import TrainConfig
 from training.demonstrations import collect
 from training.episode_file import read_episode
@@ -100,6 +100,29 @@ def make_demonstrations(config: TrainConfig) -> Files:
     return index.all_paths()
 
 
+def check_step_limit(config: TrainConfig, files: Files) -> None:
+    """Check that a training episode may take as long as the demonstrations do.
+
+    Raises:
+        UserError: The longest demonstration takes more control steps than --online.step-limit.
+        DataError: A demonstration cannot be read.
+    """
+    limit, rate_hz = config.online.step_limit, config.simulated_world.control_rate_hz
+    if limit is None or config.method == "sft":
+        return
+    for file in files:
+        if isinstance(file, Path):
+            steps = len(_read_own(config, file, ()).action)
+        else:
+            record = file.read(())
+            steps = round(len(record.action) * rate_hz / (config.recorded.rate_hz or record.rate_hz))
+        if steps > limit:
+            raise UserError(
+                f"--online.step-limit must leave time for what is demonstrated, {file} takes {steps} control "
+                f"steps: got {limit}; twice as long is a good choice, and None leaves it to the world"
+            )
+
+
 def critics_see_demonstrations(config: TrainConfig) -> bool:
     """Return whether critics learn from demonstrations, which then must hold the simulator's state."""
     return config.method in ("dygro", "residual") and config.off_policy.learner.offline_fraction > 0
@@ -112,7 +135,7 @@ def read_demonstrations(
     world, codec = config.simulated_world, codec_of_run(config)
     for file in files:
         if isinstance(file, Path):
-            yield _read_own(config, file)
+            yield _read_own(config, file, config.cameras)
         else:
             yield read_recorded(
                 file,
@@ -126,7 +149,7 @@ def read_demonstrations(
             )
 
 
-def _read_own(config: TrainConfig, file: Path) -> EpisodeRecord:
+def _read_own(config: TrainConfig, file: Path, cameras: Sequence[str]) -> EpisodeRecord:
     if config.world == "libero":
-        return LiberoSource(file, [file]).read(0, config.cameras)
-    return read_episode(file, cameras=config.cameras)
+        return LiberoSource(file, [file]).read(0, cameras)
+    return read_episode(file, cameras=cameras)

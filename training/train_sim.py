@@ -30,7 +30,12 @@ from dygro_ros.inference import probe
 from sim2real.evaluation_summary import result_table
 from training.base_run import check_base_run
 from training.config import PRESETS, TrainConfig, preset
-from training.demonstration_stage import check_sources, make_demonstrations, without_suites
+from training.demonstration_stage import (
+    check_sources,
+    check_step_limit,
+    make_demonstrations,
+    without_suites,
+)
 from training.processes import Processes, joined
 from training.ray_session import check_available
 from training.run_folder import claim
@@ -78,6 +83,7 @@ def _lead(config: TrainConfig, processes: Processes) -> None:
     claim(config)
     console.rule("demonstrations")
     files = make_demonstrations(config)
+    check_step_limit(config, files)
     processes.wait()
     console.rule("Stage I")
     base = make_base_policy(config, files, processes)
