@@ -60,7 +60,8 @@ class Supervisor(Node):
             raise UserError("supervisor: parameter nodes must name the nodes to bring up")
         self._reasons: dict[str, str] = {}
         self._up: list[str] = []
-        self._heard: set[str] = set()
+        self._heard_s: dict[str, float] = {}
+        self._taking_down = False
         self._watchdog: Watchdog | None = None
         self._topics = TopicCheck(self, self.names)
         self.create_timer(TOPIC_PERIOD_S, self._look_at_a_topic)
@@ -80,7 +81,7 @@ class Supervisor(Node):
         for name in self.names:
             until_s = time.monotonic() + APPEARS_S
             # Its signs of life may be found later than its services, and none can be missed before the first.
-            while not (self._changes[name].service_is_ready() and name in self._heard):
+            while not (self._changes[name].service_is_ready() and name in self._heard_s):
                 if time.monotonic() > until_s:
                     raise UserError(f"{name} has not appeared within {APPEARS_S:g} s")
                 self._spin_once()
@@ -111,7 +112,8 @@ class Supervisor(Node):
                 return late.source
 
     def take_down(self, dead: str = "") -> None:
-        """Deactivate what is active, the last one first."""
+        """Deactivate what is active, the last one first; who has died besides is named and not waited for."""
+        self._taking_down = True
         while self._up:
             name = self._up.pop()
             if name != dead:
@@ -128,15 +130,21 @@ class Supervisor(Node):
             answer = self._ask(self._changes[name], request)
             if answer is not None and answer.success:
                 return
+            if answer is None and self._is_gone(name):
+                raise UserError(f"{name} has died, too: no sign of life for {ANSWERS_S:g} s")
             # A node answers nothing else during a transition, so what it says now is where that one ended.
             state = self._ask(self._states[name], GetState.Request())
-            while state is None and time.monotonic() < until_s:
+            while state is None and time.monotonic() < until_s and not self._is_gone(name):
                 state = self._ask(self._states[name], GetState.Request())
             if state is not None and state.current_state.id == goal:
                 return
             if answer is not None:
                 break
         raise UserError(f"{name} cannot become {GOALS[goal]}: {self._reason(name, answer is not None)}")
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether nothing is to be waited for; while nodes come up they may be silent, as one that builds."""
+        return self._taking_down and time.monotonic() - self._heard_s[name] > ANSWERS_S
 
     def _ask(self, client: Any, request: Any) -> Any:
         future = client.call_async(request)
@@ -169,7 +177,7 @@ class Supervisor(Node):
     def _on_alive(self, message: String) -> None:
         if message.data not in self.names:
             return
-        self._heard.add(message.data)
+        self._heard_s[message.data] = time.monotonic()
         if self._watchdog is not None:
             self._watchdog.heard(message.data, time.monotonic())
 
