@@ -102,5 +102,5 @@ def demonstrations():
     return [random_episode(rng, task=i % 4) for i in range(8)]
 
 
-def records(folder):
-    return [json.loads(line) for line in (folder / "online.jsonl").read_text().splitlines()]
+def records(folder, log="online"):
+    return [json.loads(line) for line in (folder / f"{log}.jsonl").read_text().splitlines()]

@@ -1,12 +1,15 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from online_fixtures import CONFIG, FakeEngine, demonstrations, records, training
-from stage_two_fixtures import CHUNK
+from stage_two_fixtures import CHUNK, random_episode
 
 from dygro_ros.errors import CheckpointError
 from sim2real.seeds import SeedPurpose, purpose_of
+from training.episodes import EpisodeRequest
+from training.online import warmup_success
 
 
 @pytest.mark.parametrize("kind", ["dygro", "ppo"])
@@ -45,6 +48,37 @@ def test_training_episodes_end_at_the_run_s_limit_and_validation_s_at_the_world_
     training(tmp_path, engine, config=replace(CONFIG, step_limit=77)).run(demonstrations(), resume=False)
     limits = {(request.mode, request.step_limit) for request in engine.requests}
     assert limits == {("base", 77), ("perturb", 77), ("sample", 77), ("mean", None)}
+
+
+def test_the_warm_up_s_first_line_tells_what_random_residuals_do(tmp_path):
+    engine = FakeEngine()
+    training(tmp_path, engine).run(demonstrations(), resume=False)
+    first = records(tmp_path, "warmup")[0]
+    assert first.pop("step") == 0
+    kinds = {name.partition("/")[0] for name in first}
+    assert kinds == {"no_residual", "small_residual", "large_residual"}
+    assert all(0.0 <= rate <= 1.0 for rate in first.values())
+
+
+def test_success_is_told_apart_by_the_residual_s_size():
+    def outcome(mode, scale, success, task="place_empty_cup"):
+        episode = random_episode(np.random.default_rng(0), success=success)
+        return EpisodeRequest(task, 0, mode, noise_scale=scale), episode
+
+    ran = [
+        outcome("base", 0.0, True),
+        outcome("base", 0.0, True),
+        outcome("perturb", 0.1, True),
+        outcome("perturb", 0.1, False),
+        outcome("perturb", 0.3, False),
+        outcome("perturb", 0.2, True, "pick_dual_bottles"),
+    ]
+    assert warmup_success(*zip(*ran, strict=True)) == {
+        "no_residual/place_empty_cup": 1.0,
+        "small_residual/place_empty_cup": 0.5,
+        "large_residual/place_empty_cup": 0.0,
+        "large_residual/pick_dual_bottles": 1.0,
+    }
 
 
 def test_the_budget_counts_warm_up_steps(tmp_path):

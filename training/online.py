@@ -157,6 +157,7 @@ class OnlineTraining:
         stretch = max(1, self.method.warmup_updates // 50)
         gathered: list[Mapping[str, float]] = []
         with MetricLog(self.folder, "warmup") as log:
+            log.write(0, warmup_success(requests, episodes))
 
             def tick(metrics: Mapping[str, float]) -> None:
                 gathered.append(metrics)
@@ -233,6 +234,22 @@ class OnlineTraining:
         self.environment_steps = int(scalars["environment_steps"])
         for iteration in range(self.iteration):
             self.method.load_online(load_episodes(shard_path(self.folder, iteration)))
+
+
+def warmup_success(requests: Sequence[EpisodeRequest], episodes: Sequence[Episode]) -> dict[str, float]:
+    """Return success rates of warm-up episodes by task: without, with small and with large random residuals.
+
+    Where large ones change nothing the residual cannot reach what decides, and critics learn nothing from it.
+    Small and large are below and above the median deviation; a kind without an episode has no entry.
+    """
+    drawn = [request.noise_scale for request in requests if request.mode == "perturb"]
+    middle = float(np.median(drawn)) if drawn else 0.0
+    found: dict[str, list[bool]] = {}
+    for request, episode in zip(requests, episodes, strict=True):
+        size = "large" if request.noise_scale > middle else "small"
+        kind = "no_residual" if request.mode == "base" else f"{size}_residual"
+        found.setdefault(f"{kind}/{request.task}", []).append(episode.success)
+    return {name: float(np.mean(outcomes)) for name, outcomes in sorted(found.items())}
 
 
 def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
