@@ -204,13 +204,13 @@ def result_table(results: dict[str, Any]) -> Table:
     methods = {entry["role"]: entry["method"] for entry in results["contestants"]}
     plan = results["plan"]
     table = Table(title=f"Success in {plan['episodes']} unseen episodes a task, % (95 % intervals)")
-    table.add_column("task", no_wrap=True)
+    table.add_column("task", overflow="fold")
     roles = [role for role in (BASE, POLICY) if role in rates]
     for role in roles:
-        table.add_column(methods[role], justify="right")
+        table.add_column(methods[role], justify="right", no_wrap=True)
     if differences:
-        table.add_column("difference, paired", justify="right")
-        table.add_column("p", justify="right")
+        table.add_column("difference,\npaired", justify="right", no_wrap=True)
+        table.add_column("p", justify="right", no_wrap=True)
     for task in [*plan["tasks"], "all"]:
         cells = ["[bold]all tasks" if task == "all" else task]
         cells += [with_interval(rates[role][task]["rate"], rates[role][task]["wilson_95"]) for role in roles]

@@ -1,7 +1,9 @@
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 from stage_two_fixtures import random_episode
 
 from dygro_ros.errors import RunFolderError
@@ -15,8 +17,8 @@ TASKS = ("open", "close", "lift")
 class Engine:
     """Solves a (task, seed) by a rule; ends where it is told to."""
 
-    def __init__(self, solves, dies_after=None):
-        self.solves, self.dies_after = solves, dies_after
+    def __init__(self, solves, dies_after=None, tasks=TASKS):
+        self.solves, self.dies_after, self.tasks = solves, dies_after, tasks
         self.requests, self.weights, self.closed = [], None, False
 
     def collect(self, requests, weights, progress=None):
@@ -28,7 +30,7 @@ class Engine:
             self.requests.append(request)
             success = self.solves(request)
             drawn = np.random.default_rng(request.seed)
-            task = TASKS.index(request.task)
+            task = self.tasks.index(request.task)
             episodes.append(random_episode(drawn, task=task, seed=request.seed, success=success))
             progress(episodes[-1])
         return episodes
@@ -82,6 +84,19 @@ def test_every_task_and_seed_is_run_by_both_and_compared(tmp_path):
     read = read_results(tmp_path)
     assert merge([], read["records"]) == sorted(results["records"], key=lambda r: r["method"] != "base")
     assert table([read]).splitlines()[-1] == "| dygro | 3 | 100 | 50 | 75.0 (53, 89) | +25.0 (1, 44) |"
+
+
+def test_a_terminal_of_eighty_columns_shows_long_task_names_and_every_number_whole(tmp_path):
+    tasks = ("KITCHEN_SCENE3_put_the_moka_pot_on_the_stove",)
+    base, policy = Engine(half, tasks=tasks), Engine(lambda request: True, tasks=tasks)
+    plan = evaluation(base, policy, tasks=tasks, known_tasks=tasks, seeds={tasks[0]: range(100, 150)})
+    results = evaluate_in_world(plan, tmp_path)
+    console = Console(width=80, file=io.StringIO())
+    console.print(result_table(results))
+    text = console.file.getvalue()
+    assert "…" not in text
+    for whole in ("50.0 (37, 63)", "100.0 (93, 100)", "+50.0 (33, 63)", "6e-08"):
+        assert whole in text
 
 
 def test_an_evaluation_that_was_killed_goes_on_where_it_was(tmp_path):
