@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -11,6 +12,23 @@ from typing import NoReturn
 
 USER_ERROR_EXIT_CODE = 2
 BROKEN_PIPE_EXIT_CODE = 141  # what a shell reports for a program that SIGPIPE ended
+
+PATH_REFUSALS = frozenset(
+    {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+        errno.ENOSPC,
+        errno.EDQUOT,
+    }
+)
+"""What a system answers to a path that somebody gave, or for want of space: theirs to mend, not ours."""
 
 
 class UserError(Exception):
@@ -61,7 +79,11 @@ def unknown_name(kind: str, name: str, known: list[str] | tuple[str, ...], where
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command line's `main`; a UserError becomes one sentence on stderr and exit code 2."""
+    """Run a command line's `main`; what the user can mend becomes one sentence on stderr and exit code 2.
+
+    That is every UserError, and what the system answers to a path (`PATH_REFUSALS`). Any other error keeps
+    its traceback.
+    """
     try:
         try:
             code = main()
@@ -72,9 +94,18 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(BROKEN_PIPE_EXIT_CODE) from None
     except UserError as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        raise SystemExit(USER_ERROR_EXIT_CODE) from error
+        _end_with(str(error), error)
+    except OSError as error:
+        if error.errno not in PATH_REFUSALS:
+            raise
+        place = "" if error.filename is None else f": {error.filename}"
+        _end_with(f"cannot read or write{place}: {error.strerror}", error)
     except KeyboardInterrupt:
         print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     raise SystemExit(code or 0)
+
+
+def _end_with(sentence: str, cause: Exception) -> NoReturn:
+    print(f"{Path(sys.argv[0]).name}: error: {sentence}", file=sys.stderr)
+    raise SystemExit(USER_ERROR_EXIT_CODE) from cause
