@@ -28,6 +28,7 @@ import numpy as np
 from dygro_ros.bundle import read_bundle, verify_golden
 from dygro_ros.cameras.realsense import describe, librealsense
 from dygro_ros.control_loop import ControlLoop
+from dygro_ros.distributions import installed
 from dygro_ros.errors import DependencyError, UserError, run_main
 from dygro_ros.inference import ENGINE, PROVIDERS, OnnxPolicy, Provider, probe
 from dygro_ros.real_time import ORDINARY
@@ -60,20 +61,15 @@ class Finding:
     """The command or act that mends it; empty where nothing needs to be."""
 
 
-def look_at_python(versions: Callable[[str], str] = metadata.version) -> Iterator[Finding]:
+def look_at_python() -> Iterator[Finding]:
     """Python and the libraries of the robot side."""
     fits = (3, 10) <= sys.version_info[:2] <= (3, 12)
     text = f"Python {sys.version.split()[0]} ({sys.executable})"
     yield Finding(Level.OK if fits else Level.MISSING, text, "" if fits else "use Python 3.10, 3.11 or 3.12")
     for name in ("numpy", "onnxruntime"):
-        # The GPU build of ONNX Runtime is a distribution of another name.
-        for distribution in (name, f"{name}-gpu"):
-            try:
-                yield Finding(Level.OK, f"{distribution} {versions(distribution)}")
-                break
-            except metadata.PackageNotFoundError:
-                continue
-        else:
+        try:
+            yield Finding(Level.OK, " ".join(installed(name)))
+        except metadata.PackageNotFoundError:
             yield Finding(Level.MISSING, f"{name} is not installed", f"pip install {name}")
 
 

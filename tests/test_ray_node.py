@@ -1,3 +1,5 @@
+from importlib import metadata
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,19 @@ def test_the_versions_name_what_decides_the_bits():
     assert not any("+" in value for value in found.values())
     assert {"Python", "torch", "mujoco", "onnxruntime", "the dygro_ros code"} <= found.keys()
     check_versions(found)
+
+
+def test_a_node_may_have_either_build_of_onnx_runtime(monkeypatch):
+    before, real = versions(), metadata.distribution
+
+    def distribution(name):
+        if name == "onnxruntime":
+            raise metadata.PackageNotFoundError(name)
+        return real(name.removesuffix("-gpu"))
+
+    monkeypatch.setattr(metadata, "distribution", distribution)
+    assert versions() == before
+    check_versions(before)
 
 
 def test_changed_code_has_another_version(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             raise metadata.PackageNotFoundError(name)
         return found[name]
 
-    monkeypatch.setattr(versions.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     return found
 
 
@@ -37,4 +37,12 @@ def test_all_that_is_wrong_is_named_with_the_remedy(installed: dict[str, str]) -
     assert "sapien must be 3.0.0b1, found 3.0.1; mplib 0.2.1 is missing; nvidia-curobo must" in message
     assert message.endswith(f": {versions.SIMULATOR_REMEDY}")
     with pytest.raises(DependencyError, match=r"onnxruntime is missing.*pip install onnxruntime"):
-        versions.require(versions.POLICY, versions.POLICY_REMEDY)
+        versions.require(versions.POLICY, versions.policy_remedy())
+
+
+def test_the_gpus_build_of_onnx_runtime_is_taken_and_stays(installed: dict[str, str]) -> None:
+    installed |= {"numpy": "1.26.4", "onnxruntime-gpu": "1.23.2", "pydantic": "2.11.0", "PyYAML": "6.0"}
+    versions.require(versions.POLICY, "mend")
+    del installed["pydantic"]
+    with pytest.raises(DependencyError, match=r": pydantic 2 is missing: .*pip install onnxruntime-gpu "):
+        versions.require(versions.POLICY, versions.policy_remedy())

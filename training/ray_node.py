@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dygro_ros.distributions import installed
 from dygro_ros.errors import UserError
 from dygro_ros.instruction_codec import TOKENIZER_FILE
 from sim2real.onnx_graph import EXTERNAL_DATA_SUFFIX
@@ -67,7 +67,7 @@ def versions() -> dict[str, str]:
         for path in sorted((root / package).rglob("*.py")):
             code.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     # Wheels for different accelerators differ after the "+", as in 2.13.0+cpu.
-    libraries = {name: version(name).partition("+")[0] for name in LIBRARIES}
+    libraries = {name: installed(name)[1].partition("+")[0] for name in LIBRARIES}
     return {"Python": platform.python_version(), **libraries, "the dygro_ros code": code.hexdigest()[:12]}
 
 

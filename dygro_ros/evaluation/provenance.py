@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from importlib import metadata
 from typing import Any
 
 from dygro_ros.bundle import read_bundle
 from dygro_ros.checkout import current_commit
+from dygro_ros.distributions import installed
 from dygro_ros.evaluation.plan import EvaluationPlan
 from dygro_ros.robot_profile import profile_path, read_profile
 
@@ -31,6 +31,6 @@ def provenance(plan: EvaluationPlan) -> dict[str, Any]:
         "commit": current_commit(),
         "software": {
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in SOFTWARE},
+            **{name: installed(name)[1] for name in SOFTWARE},
         },
     }

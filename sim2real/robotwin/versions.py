@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 
+from dygro_ros.distributions import installed
 from dygro_ros.errors import DependencyError
 
 # What RoboTwin 2.0's installation script installs, and patches. cuRobo counts its versions by commits: a copy
@@ -14,15 +15,23 @@ SIMULATOR: Mapping[str, str] = {"sapien": "3.0.0b1", "mplib": "0.2.1", "nvidia-c
 # What our robot side needs beside what RoboTwin has; "" for any version.
 POLICY: Mapping[str, str] = {"numpy": "", "onnxruntime": "", "pydantic": "2", "PyYAML": ""}
 SIMULATOR_REMEDY = "bash scripts/_install.sh (script/_install.sh before July 2026) in RoboTwin's checkout"
-# Its extensions are built for NumPy 1.
-POLICY_REMEDY = f"{sys.executable} -m pip install onnxruntime 'pydantic>=2.7' pyyaml 'numpy<2'"
+
+
+def policy_remedy() -> str:
+    """Return the command that installs what `POLICY` names, beside an ONNX Runtime that is there."""
+    try:
+        runtime, _ = installed("onnxruntime")
+    except metadata.PackageNotFoundError:
+        runtime = "onnxruntime"
+    # NumPy 1: RoboTwin's extensions are built for it.
+    return f"{sys.executable} -m pip install {runtime} 'pydantic>=2.7' pyyaml 'numpy<2'"
 
 
 def require(versions: Mapping[str, str], remedy: str) -> None:
     """Check what is installed in this interpreter.
 
     Args:
-        versions: Wanted version of each distribution; an installed one may go on behind a dot or a plus sign.
+        versions: Wanted version of each library; an installed one may go on behind a dot or a plus sign.
         remedy: The command that installs them.
 
     Raises:
@@ -31,7 +40,7 @@ def require(versions: Mapping[str, str], remedy: str) -> None:
     wrong = []
     for name, wanted in versions.items():
         try:
-            found = metadata.version(name)
+            _, found = installed(name)
         except metadata.PackageNotFoundError:
             wrong.append(f"{name} {wanted}".strip() + " is missing")
             continue

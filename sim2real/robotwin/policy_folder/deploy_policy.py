@@ -12,9 +12,9 @@ if not (_OURS / "setup.py").is_file():
 # First, so that no other copy of ours that may be installed there stands in for the one that is linked.
 sys.path.insert(0, str(_OURS))
 
-from sim2real.robotwin.versions import POLICY, POLICY_REMEDY, require  # noqa: E402
+from sim2real.robotwin.versions import POLICY, policy_remedy, require  # noqa: E402
 
-require(POLICY, POLICY_REMEDY)
+require(POLICY, policy_remedy())
 
 from sim2real.robotwin.classic import encode_obs, eval, get_model, reset_model  # noqa: E402
 
