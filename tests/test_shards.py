@@ -19,9 +19,10 @@ def test_episodes_come_back_equal(tmp_path):
             assert getattr(one, name).dtype == getattr(two, name).dtype
 
 
-def test_a_truncated_shard_is_named(tmp_path):
+@pytest.mark.parametrize("size", [0, 200])
+def test_a_truncated_shard_is_named(tmp_path, size):
     path = tmp_path / "x.npz"
     save_episodes(path, [random_episode(np.random.default_rng(0))])
-    path.write_bytes(path.read_bytes()[:200])
+    path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(CheckpointError, match=r"x\.npz"):
         load_episodes(path)

@@ -77,6 +77,25 @@ def test_damage_is_named(policy, tmp_path):
         load_base_policy(tmp_path)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_truncated_file_is_named_with_the_remedy(policy, tmp_path, share):
+    save_base_policy(tmp_path, policy)
+    whole = (tmp_path / WEIGHTS_FILE).read_bytes()
+    (tmp_path / WEIGHTS_FILE).write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(CheckpointError, match=rf"{WEIGHTS_FILE} is damaged \(.*: copy it again, or delete"):
+        load_base_policy(tmp_path)
+    with pytest.raises(CheckpointError, match=WEIGHTS_FILE):
+        load_action_space(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null"])
+def test_a_configuration_that_is_no_object_is_named(policy, tmp_path, content):
+    save_base_policy(tmp_path, policy)
+    (tmp_path / CONFIG_FILE).write_text(content)
+    with pytest.raises(CheckpointError, match=f"{CONFIG_FILE} does not describe a Stage I policy: "):
+        load_base_policy(tmp_path)
+
+
 def test_the_action_space_is_read_without_the_rest_of_the_policy(policy, tmp_path, monkeypatch):
     save_base_policy(tmp_path, policy)
     monkeypatch.setattr(stage_one, "load_file", lambda _: pytest.fail("all weights were read"))

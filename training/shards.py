@@ -45,7 +45,8 @@ def load_episodes(path: Path) -> list[Episode]:
         # numpy leaves a file that it opened itself open when it turns out to be damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    # EOFError is numpy's for an empty file.
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"cannot read the episodes in {path}: {error}") from error
     missing = {*ARRAY_FIELDS, *_SCALARS, "chunks"} - arrays.keys()
     if missing:

@@ -52,14 +52,17 @@ def load_config(folder: Path) -> PolicyConfig:
     """Return the sizes of the policy in a folder.
 
     Raises:
-        CheckpointError: A file is missing, or a key is missing or unknown.
+        CheckpointError: A file is missing, or `stage_one.json` is damaged or has a missing or unknown key.
     """
     config_path = folder / CONFIG_FILE
     for path in (config_path, folder / WEIGHTS_FILE):
         if not path.is_file():
             raise CheckpointError(f"no Stage I policy in {folder}: expected the file {path.name}")
     try:
-        return config_of(json.loads(config_path.read_text(encoding="utf-8")))
+        values = json.loads(config_path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError(f"expected a JSON object, found {type(values).__name__}")
+        return config_of(values)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{config_path} does not describe a Stage I policy: {error}") from error
 
@@ -68,12 +71,18 @@ def load_base_policy(folder: Path) -> BasePolicy:
     """Return the frozen policy in evaluation mode.
 
     Raises:
-        CheckpointError: A file is missing, a key is unknown, or the weights do not fit the configuration.
+        CheckpointError: A file is missing or damaged, a key is unknown, or the weights do not fit the
+            configuration.
     """
     config, weights_path = load_config(folder), folder / WEIGHTS_FILE
     policy = BasePolicy(config, ActionSpace.blank(config.actions, config.proprio))
     try:
         policy.load_state_dict(load_file(weights_path))
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{weights_path} is damaged ({error}): copy it again, or delete it and go on with its run by "
+            "--resume, which makes it anew"
+        ) from error
     except RuntimeError as error:
         raise CheckpointError(f"{weights_path} does not fit {CONFIG_FILE}: {error}") from error
     return policy.eval().requires_grad_(False)
