@@ -151,14 +151,21 @@ def read_tokenizer(content: bytes, where: str) -> Any:
         raise DependencyError(
             f"{where}: a policy that reads tokens needs the library tokenizers: pip install tokenizers"
         ) from error
-    # The library reports everything as a bare Exception, so what can be told beforehand is.
     try:
-        kind = json.loads(content)["model"]["type"]
+        text = content.decode("utf-8")
+        kind = json.loads(text)["model"]["type"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{where} is not a tokenizer: expected JSON with model.type ({error})") from error
     if kind != "BPE":
         raise UserError(f"{where}: expected a tokenizer of type BPE, as Qwen's is, got {kind!r}")
-    return library.Tokenizer.from_str(content.decode("utf-8"))
+    try:
+        return library.Tokenizer.from_str(text)
+    except Exception as error:
+        # The library refuses a file by Exception itself, which nothing narrower catches; a class of it is
+        # no refusal.
+        if type(error) is Exception:
+            raise UserError(f"{where} is not a tokenizer that can be read: {error}") from error
+        raise
 
 
 def codec_of(instruction: AnyInstruction, folder: Path) -> InstructionCodec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -79,12 +80,29 @@ def test_a_bundle_carries_what_encodes_it(tmp_path: Path) -> None:
     [
         (b"{", "where/tokenizer.json is not a tokenizer"),
         (b"{}", "is not a tokenizer: expected JSON with model.type"),
+        (tiny_tokenizer().decode().encode("utf-16"), "is not a tokenizer: expected JSON with model.type"),
+        (b'{"model": {"type": "BPE"}}', "not a tokenizer that can be read: Missing vocab/"),
+        (
+            tiny_tokenizer().replace(b'"ByteLevel"', b'"X"'),
+            "tokenizer.json is not a tokenizer that can be read",
+        ),
         (b'{"model": {"type": "Unigram"}}', "expected a tokenizer of type BPE, as Qwen's is, got 'Unigram'"),
     ],
 )
 def test_a_file_that_is_no_tokenizer_is_named(content: bytes, says: str) -> None:
     with pytest.raises(UserError, match=says):
         read_tokenizer(content, "where/tokenizer.json")
+
+
+def test_what_is_no_refusal_of_the_library_is_not_called_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tokenizer:
+        @staticmethod
+        def from_str(text: str) -> Any:
+            raise MemoryError
+
+    monkeypatch.setattr(importlib, "import_module", lambda name: SimpleNamespace(Tokenizer=Tokenizer))
+    with pytest.raises(MemoryError):
+        read_tokenizer(tiny_tokenizer(), "tokenizer.json")
 
 
 def test_a_missing_library_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
