@@ -110,7 +110,7 @@ class VisionLanguageConfig:
                 raise ValueError(f"{name} must be a configuration of {' or '.join(known)}, got {kind!r}")
         for name in ("dinov2", "siglip"):
             patch = int(getattr(self, name)["patch_size"])
-            if self.image_size % patch or self.image_size <= 0:
+            if patch < 1 or self.image_size % patch or self.image_size <= 0:
                 raise ValueError(
                     f"image_size must be a positive multiple of {name}'s patches of {patch} px, "
                     f"got {self.image_size}"

@@ -7,6 +7,8 @@ measurements and tests can use, must be asked for.
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dygro_ros.errors import CheckpointError, DependencyError, UserError
@@ -25,6 +27,7 @@ from models.vision_language_config import Values
 TOWERS = ("dinov2", "siglip", "qwen")
 # Parts of whole published models that this policy has no use for.
 UNUSED = {"dinov2": (), "siglip": ("text_model.", "logit_scale", "logit_bias"), "qwen": ("lm_head.",)}
+WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 # What a configuration says about a file or a task, not about the network.
 _NOT_THE_NETWORK = frozenset((
     "transformers_version", "architectures", "dtype", "torch_dtype", "id2label", "label2id", "problem_type",
@@ -74,18 +77,20 @@ def find_folder(tower: str, source: str) -> Path:
     try:
         return Path(snapshot_download(source, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError) as error:
-        identity = getattr(PUBLISHED, tower) if isinstance(error, HFValidationError) else source
         raise UserError(
-            f"--backbone.{tower} {source} is neither a folder nor a download in the Hugging Face cache: "
-            f"{_download(identity)}"
+            f"--backbone.{tower} {source}: there is no folder {local.absolute()}, and no download of such an "
+            f"id in the Hugging Face cache; the published weights come by {_download(tower, PUBLISHED)}"
         ) from error
 
 
-def _download(identity: str, *files: str, folder: Path | None = None) -> str:
-    """Return the command that fetches files of a published checkpoint."""
+def _download(tower: str, sources: BackboneConfig, *files: str) -> str:
+    """Return the command that fetches files to where they are looked for: into a folder or the cache."""
+    source = getattr(sources, tower)
     wanted = " ".join(f'--include "{name}"' for name in files or ("*.json", "*.safetensors"))
-    place = f" --local-dir {folder}" if folder is not None else ""
-    return f"hf download {identity} {wanted}{place}"
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return f"hf download {getattr(PUBLISHED, tower)} {wanted} --local-dir {shlex.quote(str(folder))}"
+    return f"hf download {source} {wanted}"
 
 
 def missing_libraries(error: ImportError) -> DependencyError:
@@ -105,16 +110,20 @@ def find_folders(sources: BackboneConfig) -> dict[str, Path]:
         wanted = [] if sources.random_weights else ["config.json", "*.safetensors"]
         for name in [*wanted, TOKENIZER_FILE] if tower == "qwen" else wanted:
             if not any(folder.glob(name)):
-                command = _download(getattr(PUBLISHED, tower), name, folder=folder)
-                raise UserError(f"--backbone.{tower} {folder} holds no {name}: {command}")
+                raise UserError(
+                    f"--backbone.{tower} {folder} holds no {name}: {_download(tower, sources, name)}"
+                )
     return folders
 
 
 def sized(config: VisionLanguageConfig, sources: BackboneConfig) -> VisionLanguageConfig:
     """Return the configuration with the sizes that the towers' own files state.
 
+    The weights' names and shapes are held against these sizes; their values are not read.
+
     Raises:
         UserError: A folder or file is missing, or a tower is of another kind or size than can be used.
+        CheckpointError: Weights are damaged, or a tensor is missing, too many, or of another shape; names it.
         DependencyError: transformers is not installed.
     """
     folders = find_folders(sources)
@@ -123,9 +132,12 @@ def sized(config: VisionLanguageConfig, sources: BackboneConfig) -> VisionLangua
         return replace(config, padding_token=padding)
     values = {tower: tower_values(tower, folders[tower]) for tower in TOWERS}
     try:
-        return replace(config, **values, padding_token=padding)
-    except ValueError as error:
+        found = replace(config, **values, padding_token=padding)
+    except (TypeError, ValueError) as error:
         raise UserError(f"the weights do not fit together: {error}") from error
+    for tower, folder in folders.items():
+        _check_weights(tower, folder, sources)
+    return found
 
 
 def tower_values(tower: str, folder: Path) -> Values:
@@ -136,13 +148,15 @@ def tower_values(tower: str, folder: Path) -> Values:
         DependencyError: transformers is not installed.
     """
     try:
+        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoConfig
     except ImportError as error:
         raise missing_libraries(error) from error
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"--backbone.{tower} {folder}: config.json cannot be read: {error}") from error
+    except (ValueError, OSError, KeyError, TypeError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"--backbone.{tower} {folder}: config.json cannot be read: {reason}") from error
     values = getattr(config, "vision_config", config).to_dict()
     return {
         name: value
@@ -195,18 +209,61 @@ def _resized(positions: Tensor, config: VisionLanguageConfig) -> Tensor:
 
 def _whole_checkpoint(tower: str, folder: Path) -> dict[str, Tensor]:
     """Return every tensor of a tower's own class in float32, under that class's names."""
+    return _filled(tower, folder, pretrained_model_name_or_path=folder, use_safetensors=True)
+
+
+def _check_weights(tower: str, folder: Path, sources: BackboneConfig) -> None:
+    """Fill the tower with tensors that have names and shapes, but no values.
+
+    Raises:
+        CheckpointError: As `load_backbone`.
+    """
+    shapes: dict[str, Tensor] = {}
+    for file in _weight_files(tower, folder, sources):
+        try:
+            with safe_open(file, framework="pt") as weights:
+                for name in weights.keys():  # noqa: SIM118 (no mapping)
+                    shapes[name] = torch.empty(weights.get_slice(name).get_shape(), device="meta")
+        except (OSError, SafetensorError) as error:
+            command = _download(tower, sources, file.name)
+            raise CheckpointError(
+                f"the weights of {tower} cannot be read, {file}: {error}; {command} --force-download"
+            ) from error
+    # accelerate, which peft brings, keeps the whole model where its tensors are.
+    _filled(tower, folder, pretrained_model_name_or_path=None, state_dict=shapes, device_map={"": "meta"})
+
+
+def _weight_files(tower: str, folder: Path, sources: BackboneConfig) -> list[Path]:
+    """Return what transformers would read: one file, or the shards that an index names."""
+    whole, index = folder / WEIGHTS_FILE, folder / INDEX_FILE
+    if whole.is_file():
+        return [whole]
+    if not index.is_file():
+        raise CheckpointError(
+            f"{folder} holds neither {whole.name} nor {index.name}: {_download(tower, sources)}"
+        )
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        return [folder / name for name in names]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} does not say where which tensor is ({error!r})") from error
+
+
+def _filled(tower: str, folder: Path, **source: Any) -> dict[str, Tensor]:
+    """Return the tensors of a tower's own class, filled from a source of `from_pretrained`."""
     from transformers import Dinov2Model, Qwen2Model, SiglipVisionModel
 
     classes: Mapping[str, Any] = {"dinov2": Dinov2Model, "siglip": SiglipVisionModel, "qwen": Qwen2Model}
+    kind = classes[tower]
     with _silent():
         try:
-            whole, report = classes[tower].from_pretrained(
-                folder,
+            whole, report = kind.from_pretrained(
+                config=kind.config_class.from_pretrained(folder, local_files_only=True),
                 dtype=torch.float32,
                 local_files_only=True,
-                use_safetensors=True,
                 ignore_mismatched_sizes=True,  # reported below
                 output_loading_info=True,
+                **source,
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(f"{folder}: the weights of {tower} cannot be read: {error}") from error
