@@ -14,7 +14,7 @@ from models.action_space import ActionSpace
 from models.base_policy import BasePolicy
 from models.residual import ResidualConfig
 from sim2real.robotwin.installation import Installation
-from sim2real.robotwin.seed_book import UnsolvableSeed
+from sim2real.robotwin.seed_book import SeedBook, UnsolvableSeed, Verdict
 from sim2real.robotwin.world import RobotwinWorld, measured_world
 from sim2real.seeds import SEED_BLOCKS, SeedPurpose
 from sim2real.world import World
@@ -63,6 +63,9 @@ def test_rollouts_are_the_same_on_one_worker_and_on_two(world: RobotwinWorld, tm
     requests = [
         EpisodeRequest(task=task, seed=ONLINE_SEED + k, mode="sample") for task in TASKS for k in (0, 3)
     ]
+    SeedBook(world.task_config).write(tmp_path / "seeds.json")
+    world = replace(world, book=tmp_path / "seeds.json").carrying_its_book()
+    (tmp_path / "seeds.json").unlink()  # workers may be where there is no such file
     found: list[list[Episode]] = []
     for workers in (1, 2):
         engine = LocalProcesses(RolloutSpec(tmp_path, RESIDUAL, world), workers)
@@ -86,5 +89,20 @@ def test_worlds_that_cannot_be_are_refused(
         measured_world(installation, ())
     with pytest.raises(UserError, match="unknown RoboTwin task 'lift_pan'"):
         measured_world(installation, ("lift_pot", "lift_pan"))
-    with pytest.raises(DataError, match=r"none\.json: cannot be read"):
-        replace(world, book=tmp_path / "none.json").open(image_size=16, cameras=1)
+    for needs in (lambda w: w.open(image_size=16, cameras=1), RobotwinWorld.carrying_its_book):
+        with pytest.raises(DataError, match=r"none\.json: cannot be read"):
+            needs(replace(world, book=tmp_path / "none.json"))
+
+
+def test_a_world_carries_its_book_and_says_where_that_was_read(world: RobotwinWorld, tmp_path: Path) -> None:
+    assert world.carrying_its_book() == world
+    path, book = tmp_path / "seeds.json", SeedBook(world.task_config)
+    book.record(TASKS[0], 3, Verdict(solvable=False, reason="seen before", info={}))
+    book.write(path)
+    carrying = replace(world, book=path).carrying_its_book()
+    path.unlink()
+    assert carrying.carrying_its_book() == carrying
+    with carrying.open(image_size=16, cameras=1) as environment:
+        assert environment.judge(TASKS[0], 3).reason == "seen before"
+    with pytest.raises(DataError, match=r"read from .*seeds\.json: task_config must be 'demo_aloha'"):
+        replace(carrying, task_config="demo_aloha").open(image_size=16, cameras=1)

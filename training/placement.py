@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from dygro_ros.instruction_codec import InstructionCodec
 from models.base_policy import BasePolicy
+from sim2real.robotwin.world import RobotwinWorld
 from sim2real.world import World
 from training.base_preset import codec_for
 from training.config import TrainConfig
@@ -46,9 +47,21 @@ def codec_of_run(config: TrainConfig) -> InstructionCodec:
     return codec_for(config.network, config.backbone)
 
 
-def rollout_spec(config: TrainConfig, folder: Path) -> RolloutSpec:
-    """Return what workers need to run the frozen policy of this folder with a residual of the run's shape."""
-    return RolloutSpec(folder, config.residual, config.simulated_world, provider=config.device)
+def rollout_spec(config: TrainConfig, folder: Path, world: World | None = None) -> RolloutSpec:
+    """Return what workers need to run the frozen policy of this folder with a residual of the run's shape.
+
+    Args:
+        config: The run's configuration.
+        folder: The policy's folder.
+        world: Another world than the run's, such as one with evaluation's rules for seeds.
+
+    Raises:
+        DataError: The book of seeds is missing, damaged or of another configuration.
+    """
+    world = world or config.simulated_world
+    if isinstance(world, RobotwinWorld):
+        world = world.carrying_its_book()  # a worker may be on a machine without the file
+    return RolloutSpec(folder, config.residual, world, provider=config.device)
 
 
 def build_method(config: TrainConfig, base: BasePolicy) -> Method:
@@ -91,11 +104,12 @@ def engine_for(config: TrainConfig, folder: Path, world: World | None = None) ->
     Args:
         config: The run's configuration.
         folder: The policy's folder.
-        world: Another world than the run's, such as one with evaluation's rules for seeds.
+        world: See `rollout_spec`.
+
+    Raises:
+        DataError: The book of seeds is missing, damaged or of another configuration.
     """
-    spec = rollout_spec(config, folder)
-    if world is not None:
-        spec = replace(spec, world=world)
+    spec = rollout_spec(config, folder, world)
     if config.rollouts == "ray":
         return RayWorkers(spec, config.workers, config.ray)
     return LocalProcesses(spec, config.workers)

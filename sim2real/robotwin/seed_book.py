@@ -57,25 +57,45 @@ class SeedBook:
         Raises:
             DataError: The file is missing or damaged, or was made under another task configuration.
         """
-        book = cls(task_config)
         try:
-            book._contents = _Contents.model_validate_json(path.read_bytes())
+            contents = path.read_bytes()
         except OSError as error:
             raise DataError(
                 f"{path}: cannot be read ({error}): python -m sim2real.robotwin.find_seeds makes it"
             ) from error
+        return cls.from_json(contents, task_config, str(path))
+
+    @classmethod
+    def from_json(cls, contents: str | bytes, task_config: str, where: str) -> SeedBook:
+        """Return the book that `to_json` returned, or a file holds.
+
+        Args:
+            contents: The JSON text.
+            task_config: Under which the seeds must have been tried.
+            where: What messages call the text.
+
+        Raises:
+            DataError: The text is damaged, or was made under another task configuration.
+        """
+        book = cls(task_config)
+        try:
+            book._contents = _Contents.model_validate_json(contents)
         except ValidationError as error:
-            raise DataError(f"{path}: {first_reason(error)}") from error
+            raise DataError(f"{where}: {first_reason(error)}") from error
         found = book._contents.task_config
         if found != task_config:
             raise DataError(
-                f"{path}: task_config must be {task_config!r}, found {found!r}: seeds differ between them"
+                f"{where}: task_config must be {task_config!r}, found {found!r}: seeds differ between them"
             )
         return book
 
+    def to_json(self) -> str:
+        """Return the whole book as text."""
+        return self._contents.model_dump_json(indent=1) + "\n"
+
     def write(self, path: Path) -> None:
         """Write the book, in place of an older one."""
-        write_text(path, self._contents.model_dump_json(indent=1) + "\n")
+        write_text(path, self.to_json())
 
     def verdict(self, task: str, seed: int) -> Verdict | None:
         """Return what is known of a seed, None for nothing."""

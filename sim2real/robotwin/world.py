@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dygro_ros.errors import UserError, unknown_name
@@ -65,12 +65,41 @@ class RobotwinWorld:
             image_size=image_size,
             proprio=self.proprio,
             instruction_split=self.instruction_split,
-            book=None if self.book is None else SeedBook.read(self.book, self.task_config),
+            book=self._known_seeds(),
             pass_over=True,
         )
 
+    def carrying_its_book(self) -> RobotwinWorld:
+        """Return this world with what its book of seeds holds now, to be opened where the file is not.
+
+        Raises:
+            DataError: The book is missing, damaged or of another configuration.
+        """
+        known = self._known_seeds()
+        if known is None:
+            return self
+        return CarryingWorld(**vars(self), contents=known.to_json())
+
+    def _known_seeds(self) -> SeedBook | None:
+        return None if self.book is None else SeedBook.read(self.book, self.task_config)
+
     def chunk_features(self, space: ActionSpace, chunk: int) -> None:
         """Return nothing: RoboTwin's robots have other kinematics than our cell's."""
+
+
+@dataclass(frozen=True)
+class CarryingWorld(RobotwinWorld):
+    """A world that needs no file for what is known of seeds; `RobotwinWorld.carrying_its_book` makes one."""
+
+    contents: str = field(default="", repr=False)
+    """The book as JSON; `book` only says where it was read."""
+
+    def carrying_its_book(self) -> CarryingWorld:
+        """Return this world, which carries its book already."""
+        return self
+
+    def _known_seeds(self) -> SeedBook:
+        return SeedBook.from_json(self.contents, self.task_config, f"the book of seeds read from {self.book}")
 
 
 def measured_world(
