@@ -12,6 +12,7 @@ from dygro_ros.errors import UserError
 from sim2real.robotwin.installation import Installation
 from sim2real.robotwin.measure_world import main
 from sim2real.robotwin.seed_book import SeedBook
+from sim2real.robotwin.trials import Trials
 from sim2real.robotwin.world_file import read_world
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,3 +65,24 @@ def test_a_mistake_is_named_and_makes_no_file(
     with pytest.raises(UserError, match=words):
         main()
     assert not (tmp_path / "robotwin.json").exists()
+
+
+def test_only_a_world_is_replaced(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "robotwin.json"
+    asked = ["--checkout", str(installation.checkout), "--python", str(installation.python)]
+    for task in TASKS:
+        monkeypatch.setattr(sys, "argv", ["measure_world", *asked, "--tasks", task, "--out", str(out)])
+        main()
+        assert read_world(out).tasks == (task,)
+    trials = Trials("bundle", "0" * 64, tmp_path / "trials.json")
+    trials.record("lift_pot", 100_000, True)
+    before = (tmp_path / "trials.json").read_bytes()
+    asked[-1] = "/bin/false"  # refused before anything is measured
+    for name in ("trials.json", "."):
+        out = tmp_path / name
+        monkeypatch.setattr(sys, "argv", ["measure_world", *asked, "--tasks", "lift_pot", "--out", str(out)])
+        with pytest.raises(UserError, match=rf"got {out}, which holds something else: give another --out"):
+            main()
+    assert (tmp_path / "trials.json").read_bytes() == before

@@ -66,7 +66,8 @@ def test_a_damaged_file_is_refused_by_its_field(
     write_world(WORLD, path)
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **change}), encoding="utf-8")
     with pytest.raises(
-        DataError, match=rf"robotwin\.json: .*{message}.*robotwin\.measure_world makes it anew"
+        DataError,
+        match=rf"robotwin\.json: .*{message}.*remove it, then .*robotwin\.measure_world makes it anew",
     ):
         read_world(path)
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import tyro
 
-from dygro_ros.errors import UserError, run_main
+from dygro_ros.errors import DataError, UserError, run_main
 from dygro_ros.layout import JOINT_NAMES
 from sim2real.robotwin.environment import InstructionSplit, Proprio
 from sim2real.robotwin.installation import Installation
 from sim2real.robotwin.seed_book import SeedBook
 from sim2real.robotwin.world import RobotwinWorld, measured_world
-from sim2real.robotwin.world_file import write_world
+from sim2real.robotwin.world_file import read_world, write_world
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class MeasureWorld:
     tasks: tuple[str, ...]
     """Tasks to train on."""
     out: Path
-    """File to write, in place of an older one."""
+    """File to write, in place of an older world."""
     task_config: str = "demo_clean"
     """RoboTwin's configuration of scenes and robot."""
     proprio: Proprio = "targets"
@@ -43,6 +43,23 @@ class MeasureWorld:
     """Which of RoboTwin's wordings are said."""
     book: Path | None = None
     """What is known of seeds (find_seeds); unset: the expert is tried before each episode."""
+
+
+def require_replaceable(out: Path) -> None:
+    """Refuse to write a world in place of something else, such as the outcomes of an evaluation.
+
+    Raises:
+        UserError: The file exists and is no world.
+    """
+    if not out.exists():
+        return
+    try:
+        read_world(out)
+    except DataError as error:
+        raise UserError(
+            f"--out must be a new file, or a world to replace, got {out}, which holds something else: give "
+            "another --out, or remove it"
+        ) from error
 
 
 def report(world: RobotwinWorld) -> str:
@@ -58,6 +75,7 @@ def main() -> None:
     options = tyro.cli(MeasureWorld, description=__doc__)
     if len(set(options.tasks)) != len(options.tasks):
         raise UserError(f"--tasks must name each task once, got {' '.join(options.tasks)}")
+    require_replaceable(options.out)
     book = None if options.book is None else options.book.expanduser()
     if book is not None:
         SeedBook.read(book, options.task_config)

@@ -99,7 +99,7 @@ def read_world(path: Path) -> RobotwinWorld:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error}): {COMMAND} makes it") from error
     except ValidationError as error:
-        raise DataError(f"{path}: {first_reason(error)}: {COMMAND} makes it anew") from error
+        raise DataError(f"{path}: {first_reason(error)}: remove it, then {COMMAND} makes it anew") from error
     return RobotwinWorld(
         Installation(found.checkout, found.python),
         found.tasks,
