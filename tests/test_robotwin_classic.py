@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -18,7 +19,9 @@ from dygro_ros import checkout as code
 from dygro_ros.errors import BundleError, DependencyError, UserError
 from sim2real.robotwin import classic
 from sim2real.robotwin.arms import joint_ranges, measured_joints, require_two_arms, target_joints
-from sim2real.robotwin.link_policy import POLICY_FOLDER, link_policy
+from sim2real.robotwin.link_policy import POLICY_FOLDER, link_policy, main
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "robotwin.md"
 
 
 @pytest.fixture(scope="module")
@@ -124,24 +127,45 @@ def checkout(tmp_path: Path) -> Path:
     return made
 
 
-def test_robotwins_script_finds_and_runs_the_policy_through_the_link(checkout: Path, bundle: Path) -> None:
+def test_robotwins_script_finds_and_runs_the_policy_as_the_manual_says(
+    tmp_path: Path, checkout: Path, bundle: Path
+) -> None:
     link = link_policy(checkout, "DyGRO")
     assert link == checkout / "policy" / "DyGRO" and link.is_symlink()
     assert link_policy(checkout, "DyGRO") == link  # a second time changes nothing
-    (checkout / "bin").mkdir()
-    (checkout / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
-    (checkout / "bin" / "python").chmod(0o755)
-    environment = {**os.environ, "PATH": f"{checkout / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    configurations = checkout / "env_cfg" / "task_config"
+    shutil.copy(configurations / "demo_clean.yml", configurations / "demo_piper.yml")
+    python = tmp_path / "envs" / "RoboTwin" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    (tmp_path / "dygro_ros" / "runs").mkdir(parents=True)
+    (tmp_path / "dygro_ros" / "runs" / "nano").symlink_to(bundle.parent)
+    command = re.search(r"^cd ~/RoboTwin && .*eval\.sh.*$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert command
+    # Any other python is of no use: RoboTwin's environment is nowhere active.
+    no_python = tmp_path / "python"
+    no_python.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
+    no_python.chmod(0o755)
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     environment.pop("PYTHONPATH", None)
-    command = ["bash", "policy/DyGRO/eval.sh", "beat_block_hammer", "demo_clean", str(bundle), "0", "0"]
-    command += ["--threads", "1"]
-    ran = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=120)
+    typed = ["bash", "-c", f"{command[0]} --threads 1"]
+    ran = subprocess.run(typed, env=environment, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     found = json.loads((checkout / "results.json").read_text("utf-8"))
     assert found["ckpt_setting"] == bundle.parent.name
     assert [(seed, success) for seed, success, *_ in found["results"]] == [(100000, True), (100001, True)]
     for _, _, steps, pictures in found["results"]:
         assert pictures == -(-steps // CHUNK)  # one look a chunk
+
+
+def test_what_comes_next_is_said_with_a_robot_that_the_bundle_moves(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["link_policy", "--to", str(checkout)])
+    main()
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("PATH=ENVIRONMENT/bin:$PATH bash ") and said.endswith(" demo_piper BUNDLE 0 0")
 
 
 def test_eval_sh_says_how_it_is_called_and_from_where(tmp_path: Path) -> None:

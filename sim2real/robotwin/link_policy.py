@@ -66,7 +66,8 @@ def main() -> None:
     options = tyro.cli(LinkPolicy)
     link = link_policy(options.to, options.name)
     print(f"{link} -> {POLICY_FOLDER}")
-    print(f"in RoboTwin's environment: bash {link}/eval.sh beat_block_hammer demo_clean BUNDLE 0 0")
+    print("next, with the folder of RoboTwin's environment and demo_piper as docs/robotwin.md describes it:")
+    print(f"PATH=ENVIRONMENT/bin:$PATH bash {link}/eval.sh beat_block_hammer demo_piper BUNDLE 0 0")
 
 
 if __name__ == "__main__":
