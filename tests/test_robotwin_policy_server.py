@@ -287,6 +287,27 @@ def test_a_port_in_use_is_named(policy: RobotwinPolicy) -> None:
     asyncio.run(twice())
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "words"),
+    [
+        ("127.0.0.1", 99_999, r"--port must be 0 .any that is free. \.\. 65535, got 99999"),
+        ("127.0.0.1", -1, r"--port must be .* got -1"),
+        ("nowhere.invalid", 0, r"cannot listen on nowhere\.invalid:0 .*: --host must be an address of this"),
+        ("a" * 64, 0, r"cannot listen on a+:0 .*: --host must be an address of this machine"),
+        ("192.0.2.1", 0, r"cannot listen on 192\.0\.2\.1:0 .*: --host must be an address of this machine"),
+    ],
+)
+def test_an_address_that_cannot_be_is_named_by_its_part(
+    policy: RobotwinPolicy, host: str, port: int, words: str
+) -> None:
+    async def listen() -> None:
+        async with serving(policy).listening(host, port):
+            pytest.fail("listened")
+
+    with pytest.raises(UserError, match=words):
+        asyncio.run(listen())
+
+
 def test_the_command_serves_on_this_machine_only_and_ends_with_a_summary(
     bundle: Path, tmp_path: Path
 ) -> None:

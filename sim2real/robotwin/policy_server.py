@@ -11,8 +11,10 @@ share it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import reprlib
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -42,6 +44,7 @@ from sim2real.robotwin.wire import (
 )
 
 UNREADABLE, NOT_BINARY = 1007, 1003  # websocket close codes (RFC 6455, 7.4.1)
+LARGEST_PORT = 65_535
 _REASON_BYTES = 120  # a close frame has room for 123
 _LOG = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ class ServePolicy:
     host: str = "127.0.0.1"
     """Address to listen on; any other than this machine's own lets whoever reaches it use the policy."""
     port: int = 19000
-    """Port to listen on."""
+    """Port to listen on; 0 takes any that is free."""
     provider: Provider = "cpu"
     """What runs the graph."""
     threads: int = 4
@@ -81,13 +84,26 @@ class PolicyServer:
     async def listening(self, host: str, port: int) -> AsyncIterator[Server]:
         """Listen until the block ends.
 
+        Args:
+            host: Address of this machine.
+            port: 0 takes any that is free.
+
         Raises:
             UserError: The address cannot be listened on.
         """
+        if not 0 <= port <= LARGEST_PORT:
+            raise UserError(f"--port must be 0 (any that is free) .. {LARGEST_PORT}, got {port}")
         try:
             server = await serve(self._converse, host, port, max_size=MAX_MESSAGE_BYTES)
-        except OSError as error:
-            raise UserError(f"cannot listen on {host}:{port} ({error}): choose another --port") from error
+        except (OSError, UnicodeError) as error:
+            # A name that cannot be looked up, one too long to be, or an address of another machine, for which
+            # later editions of Python 3.12 give no number.
+            of_host = isinstance(error, (socket.gaierror, UnicodeError)) or error.errno in (
+                errno.EADDRNOTAVAIL,
+                None,
+            )
+            remedy = "--host must be an address of this machine" if of_host else "choose another --port"
+            raise UserError(f"cannot listen on {host}:{port} ({error}): {remedy}") from error
         async with server:
             yield server
 
