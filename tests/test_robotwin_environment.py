@@ -253,7 +253,7 @@ def test_robots_of_other_arms_are_refused_and_other_joints_told(installation: In
         RobotwinEnvironment(installation, image_size=16, task_config="demo_franka") as environment,
         pytest.raises(UserError, match=r"must have 6 joints .* franka-panda has 7 joints"),
     ):
-        environment.reset(TASK, SEED)
+        environment.judge(TASK, SEED)  # no seed is tried with it
 
 
 def test_wrong_versions_are_named_before_anything_is_imported(tmp_path: Path) -> None:
@@ -262,6 +262,16 @@ def test_wrong_versions_are_named_before_anything_is_imported(tmp_path: Path) ->
         environment.reset(TASK, SEED)
     assert not isinstance(caught.value, LinkError)
     assert "sapien must be 3.0.0b1, found 3.0.1: bash scripts/_install.sh" in str(caught.value)
+
+
+def test_an_interpreter_that_cannot_be_robotwins_is_named() -> None:
+    with (
+        RobotwinEnvironment(Installation(STAND_IN, Path("/bin/false"))) as environment,
+        pytest.raises(
+            LinkError, match=r"^/bin/false must be the interpreter of RoboTwin's .*ended with exit"
+        ),
+    ):
+        environment.judge(TASK, SEED)
 
 
 def test_an_environment_that_was_closed_starts_anew(installation: Installation) -> None:

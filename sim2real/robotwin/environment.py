@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dygro_ros.errors import UserError, unknown_name
 from dygro_ros.instruction_codec import BYTES
 from dygro_ros.manifest import WHOLE_PICTURE, CameraSpec
-from sim2real.process_link import ProcessLink
+from sim2real.process_link import LinkError, ProcessLink, RemoteError
 from sim2real.robotwin.installation import Installation
 from sim2real.robotwin.observations import CAMERAS, checked_joints, fit_picture
 from sim2real.robotwin.policy import fit_instruction
@@ -93,7 +93,7 @@ class RobotwinEnvironment:
         """Return whether RoboTwin's expert succeeds on a seed; it is tried if that is not known.
 
         Raises:
-            UserError: Unknown task, or a negative seed.
+            UserError: Unknown task, a negative seed, or a robot of other arms.
             LinkError: The process does not start, or ended.
         """
         known = self.book.verdict(task, seed)
@@ -217,14 +217,22 @@ class RobotwinEnvironment:
             installation = self._installation
             wrist = any(spec.name != "head_camera" for spec in self._cameras)
             places = [str(installation.checkout.resolve()), str(installation.configurations.resolve())]
-            self._link = ProcessLink(
-                [str(installation.python), "-m", "sim2real.robotwin.server", *places, self._task_config,
-                 str(int(wrist))],
-                "RoboTwin",
-                environment=installation.environment(),
-                start_limit_s=CALL_LIMIT_S,
-                call_limit_s=CALL_LIMIT_S,
-            )  # fmt: skip
+            try:
+                self._link = ProcessLink(
+                    [str(installation.python), "-m", "sim2real.robotwin.server", *places, self._task_config,
+                     str(int(wrist))],
+                    "RoboTwin",
+                    environment=installation.environment(),
+                    start_limit_s=CALL_LIMIT_S,
+                    call_limit_s=CALL_LIMIT_S,
+                )  # fmt: skip
+            except RemoteError:
+                raise  # it had started
+            except LinkError as error:
+                raise LinkError(
+                    f"{installation.python} must be the interpreter of RoboTwin's environment (--python of "
+                    f"find_seeds and measure_world), but RoboTwin does not start in it: {error}"
+                ) from error
         return self._link
 
 

@@ -68,9 +68,13 @@ class RobotwinSimulation:
 
         Returns:
             `solvable`, `reason` (why not, else "") and `info` (what instructions need to know).
+
+        Raises:
+            UserError: The robot has other arms.
         """
         try:
             self._set_up(task, seed)
+            require_two_arms(self._env.robot, self._robot_name)
             info = self._play()
             solved = bool(self._env.plan_success) and bool(self._env.check_success())
         except self._unstable as error:

@@ -24,19 +24,27 @@ def task_arguments(configurations: Path, name: str, wrist_cameras: bool) -> dict
         wrist_cameras: Also render the two wrist cameras.
 
     Raises:
-        UserError: The configuration names a robot or camera that is not there, or other arms than two.
+        UserError: The configuration is no YAML file or lacks an entry, or names a robot or camera that is not
+            there, or other arms than two.
     """
-    args = _read(configurations / f"{name}.yml")
+    path = configurations / f"{name}.yml"
+    args = _read(path)
+    for entry in ("embodiment", "camera", "language_num", "clear_cache_freq"):
+        if entry not in args:
+            raise UserError(f"{path} has no entry {entry}: write one as RoboTwin's demo_clean.yml has it")
+    for entry in ("language_num", "clear_cache_freq"):
+        if type(args[entry]) is not int or args[entry] < 1:
+            raise UserError(f"{path}: {entry} must be a whole number, 1 or more, got {args[entry]!r}")
     robots = _read(configurations / "_embodiment_config.yml")
     cameras = _read(configurations / "_camera_config.yml")
-    embodiment = list(args["embodiment"])
-    if len(embodiment) not in (1, 3):
+    embodiment = args["embodiment"]
+    if not isinstance(embodiment, list) or len(embodiment) not in (1, 3):
         raise UserError(
-            f"{name}: embodiment must be one robot with two arms, or two robots and their distance, "
-            f"got {embodiment}"
+            f"{name}: embodiment must be one robot with two arms, or two robots and their distance, as "
+            f"[piper, piper, 0.6], got {embodiment!r}"
         )
     sides = embodiment[:2] if len(embodiment) == 3 else embodiment * 2
-    for side, robot in zip(("left", "right"), sides, strict=True):
+    for side, robot in zip(("left", "right"), map(str, sides), strict=True):
         folder = robots.get(robot, {}).get("file_path")
         if folder is None or not Path(folder, "config.yml").is_file():
             raise UserError(
@@ -48,9 +56,11 @@ def task_arguments(configurations: Path, name: str, wrist_cameras: bool) -> dict
     args["dual_arm_embodied"] = len(embodiment) == 1
     if len(embodiment) == 3:
         args["embodiment_dis"] = embodiment[2]
-    camera = args["camera"]["head_camera_type"]
-    if camera not in cameras:
-        raise UserError(f"{name}: head_camera_type must be one of {', '.join(cameras)}, got {camera!r}")
+    camera = args["camera"].get("head_camera_type") if isinstance(args["camera"], dict) else None
+    if not isinstance(camera, str) or camera not in cameras:
+        raise UserError(
+            f"{name}: camera.head_camera_type must be one of {', '.join(cameras)}, got {args['camera']}"
+        )
     args["head_camera_h"], args["head_camera_w"] = cameras[camera]["h"], cameras[camera]["w"]
     args["camera"] |= {"collect_head_camera": True, "collect_wrist_camera": wrist_cameras}
     args["data_type"] = {"rgb": True, "qpos": True, "endpose": False}
@@ -59,6 +69,24 @@ def task_arguments(configurations: Path, name: str, wrist_cameras: bool) -> dict
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with path.open(encoding="utf-8") as file:
-        found: dict[str, Any] = yaml.safe_load(file)
+    """Return what a YAML file maps.
+
+    Raises:
+        UserError: It cannot be read, or is no YAML or no map; names the line.
+    """
+    try:
+        found = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): is RoboTwin's checkout whole?") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f" in line {mark.line + 1}"
+        reason = getattr(error, "problem", None) or getattr(error, "reason", "")
+        raise UserError(
+            f"{path} is not YAML{where} ({reason}): compare it with RoboTwin's own demo_clean.yml"
+        ) from error
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path} must map names to values, found {found!r}: compare it with RoboTwin's own demo_clean.yml"
+        )
     return found
