@@ -1,6 +1,8 @@
 """RoboTwin in a process of its own: episodes, seeds that count, pictures; against a stand-in checkout."""
 
 import logging
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -308,3 +310,20 @@ def test_missing_parts_of_robotwin_are_named_with_the_command(
     (tmp_path / "task_config" / "demo_clean.yml").touch()
     with pytest.raises(UserError, match=r"no robots in assets/embodiments: cd .* && bash script/_download"):
         RobotwinEnvironment(Installation(tmp_path, installation.python))
+
+
+def test_the_manuals_example_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "robotwin.md").read_text("utf-8")
+    example = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert example
+    shutil.copytree(STAND_IN, tmp_path / "RoboTwin", ignore=shutil.ignore_patterns("__pycache__"))
+    configurations = tmp_path / "RoboTwin" / "env_cfg" / "task_config"
+    shutil.copy(configurations / "demo_clean.yml", configurations / "demo_piper.yml")
+    python = tmp_path / "envs" / "RoboTwin" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(make_installation(tmp_path).python)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    exec(example[1], {})
+    assert "(1, 128, 128, 3) False" in capsys.readouterr().out

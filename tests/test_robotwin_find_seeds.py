@@ -72,8 +72,8 @@ def test_the_command_keeps_a_book_and_says_what_does_not_count(tmp_path: Path) -
     command += ["--python", str(installation.python), "--book", str(book), "--count", "4", "--tasks"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-    def run(task: str) -> subprocess.CompletedProcess[str]:
-        whole = [*command, task]
+    def run(*task: str) -> subprocess.CompletedProcess[str]:
+        whole = [*command, *task]
         return subprocess.run(whole, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
     ran = run("lift_pot")
@@ -83,3 +83,6 @@ def test_the_command_keeps_a_book_and_says_what_does_not_count(tmp_path: Path) -
     assert read.solvable("lift_pot", range(SEED, SEED + 9)) == [SEED, SEED + 1, SEED + 2, SEED + 4]
     ran = run("beat_hammer")
     assert ran.returncode == 2 and "unknown RoboTwin task 'beat_hammer'" in ran.stderr
+    for count in ("0", "-1"):
+        ran = run("lift_pot", "--count", count)
+        assert ran.returncode == 2 and f"--count must be at least 1, got {count}" in ran.stderr

@@ -98,6 +98,8 @@ def main() -> None:
     """Run the command line."""
     options = tyro.cli(FindSeeds)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if options.count < 1:
+        raise UserError(f"--count must be at least 1, got {options.count}")
     installation = Installation(options.checkout.expanduser(), options.python.expanduser())
     installation.check(options.task_config)
     for task in options.tasks:
