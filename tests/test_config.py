@@ -15,6 +15,7 @@ from training.config import (
     preset,
 )
 from training.demonstrations import DemonstrationConfig
+from training.head_refinement import HeadRefinementConfig
 from training.libero_demonstrations import LiberoConfig
 from training.methods.sft import SftConfig
 from training.online import OnlineConfig
@@ -52,7 +53,20 @@ def test_only_dygro_routes(method):
         ({"resume": True, "overwrite": True}, "exclude each other"),
         ({"workers": 0}, "--workers must be at least 1, got 0"),
         ({"online": OnlineConfig(step_limit=0)}, "--online.step-limit must be at least 1, got 0"),
-        ({"evaluation": EvaluationConfig(episodes=0)}, "--evaluation.episodes must be at least 1, got 0"),
+        ({"evaluation": EvaluationConfig(episodes=0)}, "--evaluation.episodes must be in 1..100000, got 0"),
+        ({"pretrain": PretrainConfig(checkpoint_every=0)}, "--pretrain.checkpoint-every must be at least 1"),
+        ({"pretrain": PretrainConfig(batch_size=1)}, "--pretrain.batch-size must be at least 2, got 1"),
+        (
+            {"pretrain": PretrainConfig(head_refinement=HeadRefinementConfig(log_every=0))},
+            "--pretrain.head-refinement.log-every must be at least 1, got 0",
+        ),
+        ({"online": OnlineConfig(warmup_episodes=900_001)}, "--online.warmup-episodes must be in 0..900000"),
+        ({"online": OnlineConfig(validation_episodes=0)}, "--online.validation-episodes must be in 1.."),
+        ({"online": OnlineConfig(checkpoint_every=0)}, "--online.checkpoint-every must be at least 1, got 0"),
+        ({"evaluation": EvaluationConfig(episodes=200_000)}, "--evaluation.episodes must be in 1..100000"),
+        ({"evaluation": EvaluationConfig(seed=1000)}, "--evaluation.seed must be in 0..999, got 1000"),
+        ({"seed": 1000}, "--seed must be in 0..999, got 1000"),
+        ({"demonstrations": DemonstrationConfig(episodes=-1)}, "--demonstrations.episodes must be at least"),
         ({"libero": LiberoConfig(episodes=50)}, "--libero says nothing in the world 'cell'"),
         ({"ray": RayConfig(address="head")}, "--ray.address must be HOST:PORT"),
         ({"ray": RayConfig(address="head:6379")}, "--ray.address head:6379 needs --rollouts ray"),

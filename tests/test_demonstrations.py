@@ -201,7 +201,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     [
         ({"tasks": ("place_cup",)}, "unknown task 'place_cup'"),
         ({"randomization": "wild"}, "unknown randomization 'wild'"),
-        ({"workers": 0}, "workers must be 1 or more, got 0"),
+        ({"workers": 0}, "--workers must be at least 1, got 0"),
         ({"seed": -1}, "seed must be in 0..999, got -1"),
     ],
 )

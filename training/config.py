@@ -20,6 +20,7 @@ from sim2real.cell.world import CellWorld
 from sim2real.export import Precision
 from sim2real.libero.tasks import EVALUATION_STATES
 from sim2real.libero.world import LiberoWorld
+from sim2real.seeds import MAX_RUN_SEED
 from sim2real.world import World
 from training.backbone_weights import BackboneConfig
 from training.base_preset import (
@@ -31,6 +32,7 @@ from training.base_preset import (
     resolve_network,
 )
 from training.demonstrations import DemonstrationConfig
+from training.evaluation_config import EvaluationConfig
 from training.head_refinement import HeadRefinementConfig
 from training.libero_demonstrations import LiberoConfig
 from training.methods.dygro import DygroConfig
@@ -38,6 +40,7 @@ from training.methods.off_policy import OffPolicyConfig
 from training.methods.ppo import PpoConfig
 from training.methods.sft import SftConfig
 from training.online import OnlineConfig
+from training.option_checks import check_range
 from training.pretrainer import PretrainConfig
 from training.processes import DeviceName
 from training.ray_session import RayConfig
@@ -56,16 +59,6 @@ LIBERO_TASKS = (
 )
 """Tasks of libero_90 with scripted experts."""
 PRESETS: tuple[str, ...] = get_args(PresetName)
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """The evaluation at the end of a run, on seeds that no training touches."""
-
-    episodes: int = 100
-    """Episodes a task."""
-    seed: int = 0
-    """Evaluation seed: episode i starts from simulator seed 100000 x (1 + seed) + i."""
 
 
 @dataclass(frozen=True)
@@ -165,14 +158,11 @@ class TrainConfig:
             raise UserError(f"--tasks must name each task once, got {' '.join(self.tasks)}")
         if self.resume and self.overwrite:
             raise UserError("--resume and --overwrite exclude each other")
-        limit = self.online.step_limit
-        for name, value in (
-            ("workers", self.workers),
-            ("threads", self.threads),
-            ("online.step-limit", limit),
-        ):
-            if value is not None and value < 1:
-                raise UserError(f"--{name} must be at least 1, got {value}")
+        check_range("--workers", self.workers, 1)
+        check_range("--threads", self.threads, 1)
+        check_range("--seed", self.seed, 0, MAX_RUN_SEED)
+        for stage in (self.demonstrations, self.pretrain, self.online, self.evaluation):
+            stage.check()
         RandomizationConfig.from_name(self.randomization)
         self.ray.check()
         if self.ray.address is not None and not self.uses_ray:
@@ -210,8 +200,6 @@ class TrainConfig:
 
     def _check_world(self) -> None:
         """Refuse options that the chosen world would pass over, and evaluations that it cannot run."""
-        if self.evaluation.episodes < 1:
-            raise UserError(f"--evaluation.episodes must be at least 1, got {self.evaluation.episodes}")
         unread = {
             "libero": self.world != "libero" and self.libero != LiberoConfig(),
             "demonstrations": self.world != "cell" and self.demonstrations != DemonstrationConfig(),

@@ -13,7 +13,7 @@ from typing import Any
 
 import tyro
 
-from dygro_ros.errors import UserError, run_main
+from dygro_ros.errors import run_main
 from dygro_ros.layout import CONTROL_RATE_HZ
 from sim2real.cell.experts import JointNoise, run_expert
 from sim2real.cell.instructions import all_instructions
@@ -23,6 +23,7 @@ from sim2real.cell.work_cell import WorkCell
 from training.collection import fill_collection
 from training.demonstration_index import DemonstrationIndex
 from training.episode_file import EpisodeRecord, write_episode
+from training.option_checks import check_range
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,18 @@ class DemonstrationConfig:
     """Height and width of the pictures [px]."""
     wrist_cameras: bool = False
     """Also record the two wrist cameras."""
+
+    def check(self, prefix: str = "--demonstrations.") -> None:
+        """Refuse numbers that make no sense.
+
+        Args:
+            prefix: What the options begin with on the caller's command line.
+
+        Raises:
+            UserError: One does; names its option.
+        """
+        for name, least in (("episodes", 0), ("companion_episodes", 0), ("noise_rad", 0), ("image_size", 8)):
+            check_range(f"{prefix}{name.replace('_', '-')}", getattr(self, name), least)
 
 
 @dataclass(frozen=True)
@@ -122,15 +135,8 @@ def collect(
     for task in tasks:
         check_task(task)
     RandomizationConfig.from_name(randomization)
-    for name, value, least in (
-        ("workers", workers, 1),
-        ("episodes", config.episodes, 0),
-        ("companion_episodes", config.companion_episodes, 0),
-        ("noise_rad", config.noise_rad, 0),
-        ("image_size", config.image_size, 8),
-    ):
-        if value < least:
-            raise UserError(f"{name} must be {least} or more, got {value}")
+    check_range("--workers", workers, 1)
+    config.check("--")
     recipe = CellRecipe(randomization, config.noise_rad, config.image_size, config.wrist_cameras, seed)
     wanted: dict[tuple[str, str | None], int] = {(task, None): config.episodes for task in tasks}
     for task in tasks:

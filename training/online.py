@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress, TaskID
 
-from sim2real.seeds import SeedPurpose, seeds_for
+from sim2real.seeds import SEED_BLOCKS, SeedPurpose, seeds_for
 from training.checkpoint import has_state, load_state, save_state
 from training.episodes import Episode, EpisodeRequest, RewardConfig
 from training.method import Method, capture, restore
 from training.monitor import MetricLog, check_finite_tensors, progress_bar
+from training.option_checks import check_range
 from training.rollouts import RolloutEngine, to_weights
 from training.samplers import TaskSampler, TaskSamplingConfig
 from training.shards import load_episodes, save_episodes, shard_path
@@ -51,6 +52,19 @@ class OnlineConfig:
     """Episodes a task of one validation, on seeds of their own."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     sampling: TaskSamplingConfig = field(default_factory=TaskSamplingConfig)
+
+    def check(self) -> None:
+        """Refuse numbers that would end the run late, or never.
+
+        Raises:
+            UserError: A length or rhythm is below 1, or there are more episodes than seeds for them.
+        """
+        for name in ("episodes", "step_limit", "checkpoint_every"):
+            check_range(f"--online.{name.replace('_', '-')}", getattr(self, name), 1)
+        check_range("--online.warmup-episodes", self.warmup_episodes, 0, VALIDATION_START)
+        if self.validate_every:
+            seeds = SEED_BLOCKS[SeedPurpose.ONLINE].per_run - VALIDATION_START
+            check_range("--online.validation-episodes", self.validation_episodes, 1, seeds)
 
 
 class OnlineTraining:

@@ -27,6 +27,7 @@ from training.checkpoint import load_state, optimizer_state, restore_optimizer, 
 from training.dataset import Batch, FrameDataset, FrameSampler, SamplerState
 from training.head_refinement import HeadRefinementConfig
 from training.monitor import check_finite, check_finite_tensors, named_gradients
+from training.option_checks import check_range
 from training.processes import ALONE, Processes
 
 OBJECT_COORDINATES = 6  # two objects, x y z
@@ -80,6 +81,19 @@ class PretrainConfig:
     """Fixes weights, order and noise."""
     head_refinement: HeadRefinementConfig = field(default_factory=HeadRefinementConfig)
     """What the head learns on frozen latents afterwards."""
+
+    def check(self) -> None:
+        """Refuse numbers that would end Stage I late.
+
+        Raises:
+            UserError: A rhythm or a batch is below 1, or the batch has one frame where the information bound
+                compares two.
+        """
+        check_range("--pretrain.batch-size", self.batch_size, 2 if self.lambda_ib > 0 else 1)
+        check_range("--pretrain.checkpoint-every", self.checkpoint_every, 1)
+        check_range("--pretrain.log-every", self.log_every, 1)
+        check_range("--pretrain.head-refinement.batch-size", self.head_refinement.batch_size, 1)
+        check_range("--pretrain.head-refinement.log-every", self.head_refinement.log_every, 1)
 
 
 def learning_rate(config: PretrainConfig, step: int) -> float:
