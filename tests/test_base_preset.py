@@ -15,14 +15,20 @@ from stage_one_processes import demonstrations
 from vision_language_fixtures import PADDING, TEXTS
 
 from dygro_ros.errors import UserError
+from dygro_ros.layout import JOINT_LOWER, JOINT_UPPER
 from models.base_policy import VisionLanguageConfig
+from sim2real.robotwin.installation import Installation
+from sim2real.robotwin.world import RobotwinWorld
 from training import stages
 from training.base_preset import BASE_PRETRAIN, codec_for
 from training.config import TrainConfig, preset
 from training.dataset import FrameDataset
+from training.demonstrations import DemonstrationConfig
+from training.evaluation_config import EvaluationConfig
 from training.frozen_base import FrozenBase, export_frozen_base
 from training.head_refinement import HeadRefinementConfig
 from training.policy_folder import codec_in
+from training.robotwin_config import RobotwinConfig
 from training.run_folder import fingerprint
 from training.stage_one import load_base_policy, load_config
 from training.train_sim import parse
@@ -60,6 +66,26 @@ def test_without_weights_the_preset_says_which_command_fetches_them(
         preset("base").resolved()
     with pytest.raises(UserError, match="hf download Qwen/Qwen2"):
         parse(["--preset", "base", "--backbone.random-weights"])
+
+
+@pytest.mark.parametrize("name", ["robotwin", "libero"])
+def test_the_preset_trains_in_another_world_without_a_word_of_demonstrations(
+    config: TrainConfig, tmp_path: Path, name: str
+) -> None:
+    usual = preset("base").demonstrations
+    assert usual != DemonstrationConfig()
+    elsewhere = replace(
+        config, world=name, tasks=(), demonstrations=usual, evaluation=EvaluationConfig(episodes=50)
+    )
+    if name == "robotwin":
+        limits = tuple(JOINT_LOWER.tolist()), tuple(JOINT_UPPER.tolist())
+        world = RobotwinWorld(Installation(tmp_path, tmp_path), ("lift_pot",), *limits)
+        elsewhere = replace(elsewhere, robotwin=RobotwinConfig(measured=world))
+    else:
+        elsewhere = replace(elsewhere, network=replace(config.network, actions=7, proprio=8))
+    elsewhere.resolved()
+    with pytest.raises(UserError, match=f"--demonstrations says nothing in the world '{name}'"):
+        replace(elsewhere, demonstrations=replace(usual, episodes=50)).resolved()
 
 
 def test_weights_for_a_network_that_takes_none_are_refused() -> None:

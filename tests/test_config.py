@@ -1,10 +1,12 @@
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
 from dygro_ros.errors import UserError
 from models.base_policy import NanoConfig
 from sim2real.cell.tasks import TASKS
+from sim2real.libero.experts import EXPERT_TASKS
 from training.config import (
     LIBERO_TASKS,
     METHODS,
@@ -21,6 +23,8 @@ from training.methods.sft import SftConfig
 from training.online import OnlineConfig
 from training.pretrainer import PretrainConfig
 from training.ray_session import RayConfig
+from training.recorded_demonstrations import RecordedConfig
+from training.train_sim import parse
 
 
 def test_every_preset_resolves():
@@ -68,6 +72,18 @@ def test_only_dygro_routes(method):
         ({"seed": 1000}, "--seed must be in 0..999, got 1000"),
         ({"demonstrations": DemonstrationConfig(episodes=-1)}, "--demonstrations.episodes must be at least"),
         ({"libero": LiberoConfig(episodes=50)}, "--libero says nothing in the world 'cell'"),
+        (
+            {
+                "recorded": RecordedConfig(Path("data")),
+                "demonstrations": DemonstrationConfig(episodes=50),
+            },
+            "--demonstrations says nothing beside --recorded.folder",
+        ),
+        ({"recorded": RecordedConfig(rate_hz=16.667)}, "--recorded.rate-hz 16.667 is the rate of recorded"),
+        (
+            {"recorded": RecordedConfig(Path("data"), rate_hz=float("inf"))},
+            "--recorded.rate-hz must be above 0 and finite, got inf",
+        ),
         ({"ray": RayConfig(address="head")}, "--ray.address must be HOST:PORT"),
         ({"ray": RayConfig(address="head:6379")}, "--ray.address head:6379 needs --rollouts ray"),
         ({"rollouts": "ray", "device": "cuda"}, "needs --ray.worker-gpus above 0, such as 0.25"),
@@ -109,6 +125,21 @@ def test_tasks_that_are_not_named_are_all_of_the_world():
     assert libero.resolved().tasks == LIBERO_TASKS
 
 
+def test_the_help_says_which_of_liberos_tasks_are_meant(capsys):
+    assert (len(LIBERO_TASKS), len(EXPERT_TASKS)) == (3, 5) and set(LIBERO_TASKS) < set(EXPERT_TASKS)
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", "").split())
+    assert "in LIBERO three of the five with experts" in said
+
+
+def test_what_a_preset_sets_itself_says_nothing_against_another_world():
+    in_the_cell = replace(
+        preset("libero"), world="cell", tasks=(), network=NanoConfig(), evaluation=EvaluationConfig()
+    )
+    assert in_the_cell.resolved().tasks == TASKS
+
+
 def test_an_unknown_preset_is_named():
     with pytest.raises(UserError, match="unknown preset 'nanoo'"):
         preset("nanoo")
@@ -121,6 +152,10 @@ def test_an_unknown_preset_is_named():
         ({"evaluation": EvaluationConfig(episodes=50, seed=1)}, "--evaluation.seed must be 0"),
         ({"randomization": "randomized"}, "--randomization says nothing in the world 'libero'"),
         ({"demonstrations": DemonstrationConfig(episodes=50)}, "--demonstrations says nothing in the world"),
+        (
+            {"recorded": RecordedConfig(Path("data")), "libero": LiberoConfig(episodes=7)},
+            "--libero.episodes and --libero.noise say nothing beside --recorded.folder",
+        ),
         ({"network": NanoConfig(cameras=2)}, "--network.actions must be 7 in the world 'libero', got 14"),
         ({"network": NanoConfig(actions=7, cameras=2)}, "--network.proprio must be 8"),
         ({"network": NanoConfig(actions=7, proprio=8, cameras=3)}, "1 (agentview) or 2 (agentview, eye_in"),

@@ -1,5 +1,6 @@
 """Recorded episodes: rate, picture size and meaning after they have been brought to what the policy sees."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from training.formats.lerobot_writer import LeRobotWriter
 from training.formats.libero import ACTION_NAMES, PROPRIO_NAMES
 from training.formats.libero_writer import LiberoFileWriter
 from training.formats.source import EpisodeReference
-from training.recorded_demonstrations import at_rate, find_episodes, read_recorded
+from training.recorded_demonstrations import RecordedConfig, at_rate, find_episodes, read_recorded
 
 ROBOTWIN_RATE_HZ = 250 / 15
 HEAD = ("head_camera",)
@@ -120,8 +121,18 @@ def test_the_files_word_counts_where_no_rate_is_given(path: Path) -> None:
         DataError, match=r"must be 25 Hz, found 15 Hz: say the true rate by --recorded\.rate-hz"
     ):
         read_recorded(first(path), cameras=HEAD, image_size=16, rate_hz=None)
-    with pytest.raises(UserError, match=r"--recorded\.rate-hz must be above 0, got -1"):
-        read_recorded(first(path), cameras=HEAD, image_size=16, rate_hz=-1)
+    for impossible_hz in (-1.0, math.inf, math.nan):
+        with pytest.raises(UserError, match=r"--recorded\.rate-hz must be above 0 and finite, got"):
+            read_recorded(first(path), cameras=HEAD, image_size=16, rate_hz=impossible_hz)
+
+
+def test_a_rate_needs_the_recordings_that_it_is_of() -> None:
+    RecordedConfig().check()
+    RecordedConfig(Path("data"), rate_hz=16.667).check()
+    with pytest.raises(UserError, match=r"--recorded\.rate-hz 16\.667 .* name them by --recorded\.folder"):
+        RecordedConfig(rate_hz=16.667).check()
+    with pytest.raises(UserError, match="above 0 and finite, got inf"):
+        RecordedConfig(Path("data"), rate_hz=math.inf).check()
 
 
 def test_instructions_too_long_for_the_policy_are_left_out(tmp_path: Path) -> None:

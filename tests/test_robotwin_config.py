@@ -106,7 +106,7 @@ def test_a_run_looks_at_its_demonstrations_before_it_begins(world: RobotwinWorld
     def check(folder: Path | None, **change: object) -> None:
         config = replace(
             config_of(world, tmp_path),
-            recorded=RecordedConfig(folder, rate_hz=world.control_rate_hz),
+            recorded=RecordedConfig(folder, rate_hz=world.control_rate_hz if folder else None),
             **change,
         )  # type: ignore[arg-type]
         check_sources(config.resolved())

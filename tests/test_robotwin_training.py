@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TASKS = ["lift_pot", "beat_block_hammer"]
 FRAMES = 12
 MINIATURE = (
-    "--world", "robotwin", "--workers", "1", "--recorded.rate-hz", "16.667",
+    "--world", "robotwin", "--workers", "1",
     "--network.image-size", "32", "--network.width", "32", "--network.layers", "1",
     "--network.keypoints", "4",
     "--pretrain.steps", "4", "--pretrain.batch-size", "16", "--pretrain.head-refinement.steps", "3",
@@ -68,7 +68,8 @@ def given(tmp_path: Path) -> tuple[str, ...]:
             images=images,
         )
         write_episode(data / f"episode_{episode:07d}.hdf5", record)
-    return ("--robotwin.world", str(tmp_path / "robotwin.json"), "--recorded.folder", str(data))
+    recorded = ("--recorded.folder", str(data), "--recorded.rate-hz", "16.667")
+    return ("--robotwin.world", str(tmp_path / "robotwin.json"), *recorded)
 
 
 def test_a_whole_run_ends_with_both_policies_evaluated_on_seeds_that_count(

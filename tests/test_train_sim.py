@@ -20,16 +20,20 @@ from training.config import TrainConfig
 from training.episode_file import read_episode, write_episode
 
 ROOT = Path(__file__).resolve().parents[1]
-MINIATURE = (
-    "--preset", "quick", "--tasks", "place_empty_cup", "pick_dual_bottles",
+DEMONSTRATIONS = (
     "--demonstrations.episodes", "2", "--demonstrations.companion-episodes", "0",
-    "--demonstrations.image-size", "32", "--network.image-size", "32", "--network.width", "32",
+    "--demonstrations.image-size", "32",
+)  # fmt: skip
+RECORDED = (
+    "--preset", "quick", "--tasks", "place_empty_cup", "pick_dual_bottles",
+    "--network.image-size", "32", "--network.width", "32",
     "--network.layers", "1", "--network.keypoints", "4",
     "--pretrain.steps", "6", "--pretrain.batch-size", "16", "--pretrain.head-refinement.steps", "3",
     "--online.environment-steps", "1500", "--online.warmup-episodes", "6", "--online.episodes", "4",
     "--off-policy.warmup-critic-updates", "6", "--off-policy.warmup-actor-updates", "3",
     "--off-policy.learner.batch", "32", "--evaluation.episodes", "2",
 )  # fmt: skip
+MINIATURE = (*RECORDED, *DEMONSTRATIONS)
 
 
 # As `torchrun`; `--` keeps it from taking --run for an abbreviation of its own --run-path.
@@ -163,18 +167,18 @@ def recorded(run, tmp_path_factory):
 
 def test_recorded_demonstrations_stand_in_for_ours(recorded, tmp_path):
     arguments = ["--recorded.folder", str(recorded)]
-    refused = command("--run", str(tmp_path / "refused"), *MINIATURE, *arguments)
+    refused = command("--run", str(tmp_path / "refused"), *RECORDED, *arguments)
     assert refused.returncode == 2
     assert "must be 25 Hz, found 15 Hz: say the true rate by --recorded.rate-hz" in refused.stderr
     assert not (tmp_path / "refused").exists()
     arguments += ["--recorded.rate-hz", "16.667"]
-    refused = command("--run", str(tmp_path / "refused"), *MINIATURE, *arguments)
+    refused = command("--run", str(tmp_path / "refused"), *RECORDED, *arguments)
     assert refused.returncode == 2
     remedy = ["--pretrain.lambda-objects", "0", "--off-policy.learner.offline-fraction", "0"]
     assert "episode_0000000.hdf5 holds no simulator state" in refused.stderr
     assert f"do without it by {' '.join(remedy)}" in refused.stderr
     assert not (tmp_path / "refused").exists()
-    result = command("--run", str(tmp_path / "run"), *MINIATURE, *arguments, *remedy)
+    result = command("--run", str(tmp_path / "run"), *RECORDED, *arguments, *remedy)
     assert result.returncode == 0, result.stderr[-3000:]
     assert not (tmp_path / "run" / "demonstrations").exists()
     assert read_bundle(tmp_path / "run" / "bundle").manifest.training.method == "dygro"

@@ -35,6 +35,21 @@ class RecordedConfig:
     """True rate of the files [Hz], 16.667 for RoboTwin's own, from which they are brought to the world's;
     unset: what they say, which must be the world's own rate: 25 in the cell, 20 in LIBERO."""
 
+    def check(self) -> None:
+        """Refuse a rate without recordings, and one that cannot be.
+
+        Raises:
+            UserError: `rate_hz` is set without a folder, or not above 0 and finite.
+        """
+        if self.rate_hz is None:
+            return
+        _check_rate(self.rate_hz)
+        if self.folder is None:
+            raise UserError(
+                f"--recorded.rate-hz {self.rate_hz:g} is the rate of recorded episodes: name them by "
+                "--recorded.folder, or leave it out"
+            )
+
 
 def find_episodes(folder: Path) -> list[EpisodeReference]:
     """Return the episodes of a dataset of any format, in its order.
@@ -77,10 +92,10 @@ def read_recorded(
     Raises:
         DataError: The episode cannot be read; it is another robot's; its rate is neither given nor the
             policy's; or the policy can read none of its instructions.
-        UserError: The rate is not positive, or an unknown camera.
+        UserError: The rate is not above 0 and finite, or an unknown camera.
     """
-    if rate_hz is not None and not rate_hz > 0:
-        raise UserError(f"--recorded.rate-hz must be above 0, got {rate_hz:g}")
+    if rate_hz is not None:
+        _check_rate(rate_hz)
     if not set(cameras) <= set(episode.source.cameras):  # another robot's cameras: say first whose it is
         require_names(str(episode), episode.read(()), proprio_names, action_names)
     record = episode.read(cameras)
@@ -151,6 +166,11 @@ def _readable(
     if not found:
         raise DataError(f"{episode}: the policy can read no instruction: {min(refused, key=len)}")
     return tuple(found)
+
+
+def _check_rate(rate_hz: float) -> None:
+    if not 0 < rate_hz < math.inf:
+        raise UserError(f"--recorded.rate-hz must be above 0 and finite, got {rate_hz:g}")
 
 
 def _same_rate(one_hz: float, other_hz: float) -> bool:
