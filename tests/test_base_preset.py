@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from stage_one_processes import demonstrations
 from vision_language_fixtures import PADDING, TEXTS
 
-from dygro_ros.errors import UserError
+from dygro_ros.errors import DependencyError, UserError
 from dygro_ros.layout import JOINT_LOWER, JOINT_UPPER
 from models.base_policy import VisionLanguageConfig
 from sim2real.robotwin.installation import Installation
@@ -66,6 +67,23 @@ def test_without_weights_the_preset_says_which_command_fetches_them(
         preset("base").resolved()
     with pytest.raises(UserError, match="hf download Qwen/Qwen2"):
         parse(["--preset", "base", "--backbone.random-weights"])
+
+
+def test_adapters_without_their_library_are_refused_before_training(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine_tuning = replace(config, method="sft")
+    assert fine_tuning.resolved().sft.lora_rank == 64
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(DependencyError, match=r"--sft.lora-rank 64 needs peft: pip install .*\[base\]'"):
+        fine_tuning.resolved()
+    config.resolved()  # whose method needs none
+    adapted = replace(config, pretrain=replace(config.pretrain, lora_rank=8))
+    with pytest.raises(DependencyError, match=r"--pretrain.lora-rank 8 needs peft"):
+        adapted.resolved()
+    replace(adapted, base_run=Path("runs/base")).resolved()  # where Stage I is over
+    with pytest.raises(UserError, match=r"--pretrain.lora-rank must be at least 0, got -1"):
+        replace(config, pretrain=replace(config.pretrain, lora_rank=-1)).resolved()
 
 
 @pytest.mark.parametrize("name", ["robotwin", "libero"])

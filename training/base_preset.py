@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import tyro
 
-from dygro_ros.errors import UserError
+from dygro_ros.errors import DependencyError, UserError
 from dygro_ros.instruction_codec import BYTES, TOKENIZER_FILE, InstructionCodec, TokenCodec
 from models.base_policy import NanoConfig, PolicyConfig, VisionLanguageConfig
 from models.vision_language_config import (
@@ -20,6 +21,7 @@ from models.vision_language_config import (
 from sim2real.export import Precision
 from training.backbone_weights import PUBLISHED, BackboneConfig, find_folders, sized
 from training.methods.sft import SftConfig
+from training.option_checks import check_range
 from training.pretrainer import PretrainConfig
 from training.processes import DeviceName
 
@@ -101,6 +103,28 @@ def check_pretrained_options(network: PolicyConfig, pretrain: PretrainConfig, sf
                 f"{option} {value} is for --preset base: a network from scratch has no pretrained towers, so "
                 f"it must stay at {unset}"
             )
+
+
+def check_adapters(name: str, stage: PretrainConfig | SftConfig | None) -> None:
+    """Refuse adapters (LoRA) that could not be made, hours before they are.
+
+    Args:
+        name: What the stage's options begin with.
+        stage: Where they are made; None where the run leaves the stage out.
+
+    Raises:
+        UserError: The rank is below 0.
+        DependencyError: peft, which makes them, is not installed.
+    """
+    if stage is None:
+        return
+    option, rank = f"--{name}.lora-rank", stage.lora_rank
+    check_range(option, rank, 0)
+    if rank and find_spec("peft") is None:
+        raise DependencyError(
+            f"{option} {rank} needs peft: pip install 'dygro_ros[base]', or train the towers' own weights by "
+            f"{option} 0"
+        )
 
 
 def codec_for(network: PolicyConfig, backbone: BackboneConfig) -> InstructionCodec:

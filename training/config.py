@@ -27,6 +27,7 @@ from training.base_preset import (
     BASE_PRETRAIN,
     BASE_SFT,
     PretrainedNetwork,
+    check_adapters,
     check_precision,
     check_pretrained_options,
     resolve_network,
@@ -175,6 +176,8 @@ class TrainConfig:
         self._check_pictures()
         check_precision(self.network, self.precision, self.device)
         check_pretrained_options(self.network, self.pretrain, self.sft)
+        check_adapters("pretrain", self.pretrain if self.base_run is None else None)
+        check_adapters("sft", self.sft if self.method == "sft" else None)
         learner = replace(self.off_policy.learner, residual=self.residual)
         if self.method == "ppo":
             learner = self.off_policy.learner
