@@ -90,6 +90,6 @@ def test_the_command_refuses_it_before_the_run_begins(
     spoil: Callable[[TrainConfig], TrainConfig],
     error: type[UserError],
 ) -> None:
-    monkeypatch.setattr(train_sim, "claim", lambda _: pytest.fail("the run has begun"))
+    monkeypatch.setattr(train_sim, "claimed", lambda _: pytest.fail("the run has begun"))
     with pytest.raises(error):
         train_sim.train(spoil(config))

@@ -73,6 +73,8 @@ def test_an_episode_may_take_as_long_as_what_is_demonstrated(tmp_path: Path) -> 
     check(3, rate_hz=50.0)  # recorded at twice the control rate: half as many steps
     with pytest.raises(UserError, match="takes 12 control steps: got 11"):
         check(11, rate_hz=12.5)
+    with pytest.raises(UserError, match=r"0001\.hdf5 takes 6 control steps: got 5"):  # before a run begins
+        check_sources(replace(config, online=OnlineConfig(step_limit=5)))
     fine_tuning = replace(config, method="sft", online=OnlineConfig(step_limit=1))
     check_step_limit(fine_tuning, find_episodes(tmp_path / "a"))
 

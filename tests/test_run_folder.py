@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from dygro_ros.errors import CheckpointError, RunFolderError
+from dygro_ros.errors import CheckpointError, RunFolderError, UserError
 from training.config import TrainConfig
 from training.ray_session import RayConfig
-from training.run_folder import CONFIG_FILE, claim, fingerprint_hash
+from training.run_folder import CONFIG_FILE, claim, claimed, fingerprint_hash
 
 
 @pytest.fixture
@@ -57,6 +57,50 @@ def test_what_lies_elsewhere_is_the_same_run(config):
     assert fingerprint_hash(moved) == fingerprint_hash(config)
     random = replace(config, backbone=replace(config.backbone, random_weights=True))
     assert fingerprint_hash(random) != fingerprint_hash(config)
+
+
+def refuse(config, *made):
+    with pytest.raises(UserError, match="no such number"), claimed(config):
+        for name in made:
+            (config.run / name).mkdir()
+            (config.run / name / "index.json").write_text("x")
+        raise UserError("no such number")
+
+
+def test_a_run_that_was_refused_before_it_made_anything_leaves_no_folder(config):
+    refuse(config)
+    assert not config.run.exists()
+    with claimed(replace(config, seed=1)):
+        assert (config.run / CONFIG_FILE).is_file()
+    assert (config.run / CONFIG_FILE).is_file()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_refused_run_leaves_its_demonstrations_to_the_mended_one(config, resume):
+    refuse(config, "demonstrations")
+    assert [path.name for path in config.run.iterdir()] == ["demonstrations"]
+    mended = replace(config, resume=resume, online=replace(config.online, step_limit=500))
+    claim(mended)
+    assert (config.run / "demonstrations" / "index.json").is_file()
+    claim(replace(mended, resume=True))
+    with pytest.raises(CheckpointError, match=r"online\.step_limit was 500, is now None"):
+        claim(replace(config, resume=True))
+
+
+def test_a_refused_run_is_overwritten_when_told_to(config):
+    refuse(config, "demonstrations")
+    claim(replace(config, overwrite=True))
+    assert [path.name for path in config.run.iterdir()] == [CONFIG_FILE]
+
+
+def test_a_run_that_fails_later_or_otherwise_keeps_its_folder(config):
+    refuse(config, "demonstrations", "stage_one")
+    assert (config.run / CONFIG_FILE).is_file()
+    claim(replace(config, resume=True))
+    other = replace(config, run=config.run.with_name("other"))
+    with pytest.raises(KeyboardInterrupt), claimed(other):
+        raise KeyboardInterrupt
+    claim(replace(other, resume=True))
 
 
 def test_resuming_nothing_is_refused(config):

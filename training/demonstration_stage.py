@@ -17,8 +17,8 @@ from training.libero_demonstrations import check_libero, collect_libero
 from training.placement import codec_of_run
 from training.recorded_demonstrations import find_episodes, read_recorded
 from training.robotwin_config import check_robotwin, require_same_robot
+from training.run_folder import DEMONSTRATIONS
 
-DEMONSTRATIONS = "demonstrations"
 Files = Sequence[Path | EpisodeReference]
 
 
@@ -27,7 +27,8 @@ def check_sources(config: TrainConfig) -> None:
 
     Raises:
         DependencyError: LIBERO is not installed, a task's assets are missing, or a part of RoboTwin.
-        UserError: There is no such folder or task, or the rate makes no sense.
+        UserError: There is no such folder or task, the rate makes no sense, or an episode takes longer than
+            --online.step-limit.
         DataError: It holds no episode, one that cannot be read, one of a task that is not trained on, or one
             without the simulator state that losses and critics are to see.
     """
@@ -40,6 +41,7 @@ def check_sources(config: TrainConfig) -> None:
         return
     files = find_episodes(config.recorded.folder)
     next(read_demonstrations(config, files))  # a wrong rate, camera or layout is the same in all files
+    check_step_limit(config, files)
     if config.world == "robotwin":
         require_same_robot(config.robotwin.known, files)
     trains_vision = config.base_run is None or config.method == "sft"

@@ -38,7 +38,7 @@ from training.demonstration_stage import (
 )
 from training.processes import Processes, joined
 from training.ray_session import check_available
-from training.run_folder import claim
+from training.run_folder import claimed
 from training.stages import (
     evaluate,
     evaluate_policy_in_world,
@@ -80,10 +80,17 @@ def _lead(config: TrainConfig, processes: Processes) -> None:
     config = without_suites(config)
     if config.uses_ray:
         check_available(config.ray)
-    claim(config)
+    if config.base_run is None or config.method == "sft":
+        processes.rows(config.pretrain.batch_size)
+    with claimed(config):
+        _stages(config, processes, console)
+
+
+def _stages(config: TrainConfig, processes: Processes, console: Console) -> None:
     console.rule("demonstrations")
     files = make_demonstrations(config)
-    check_step_limit(config, files)
+    if config.recorded.folder is None:
+        check_step_limit(config, files)
     processes.wait()
     console.rule("Stage I")
     base = make_base_policy(config, files, processes)
