@@ -207,7 +207,7 @@ def open_session(graph: str | bytes, provider: Provider, threads: int) -> onnxru
     if wanted not in available:
         raise DependencyError(
             f"provider {provider!r} needs {wanted}, but this ONNX Runtime {onnxruntime.__version__} offers "
-            f"{', '.join(available)}: pip install onnxruntime-gpu"
+            f"{', '.join(available)}: pip uninstall onnxruntime, then pip install onnxruntime-gpu"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
