@@ -82,7 +82,7 @@ def test_only_dygro_routes(method):
         ({"recorded": RecordedConfig(rate_hz=16.667)}, "--recorded.rate-hz 16.667 is the rate of recorded"),
         (
             {"recorded": RecordedConfig(Path("data"), rate_hz=float("inf"))},
-            "--recorded.rate-hz must be above 0 and finite, got inf",
+            "--recorded.rate-hz must be a finite number above 0, got inf",
         ),
         ({"ray": RayConfig(address="head")}, "--ray.address must be HOST:PORT"),
         ({"ray": RayConfig(address="head:6379")}, "--ray.address head:6379 needs --rollouts ray"),

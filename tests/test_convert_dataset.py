@@ -1,5 +1,6 @@
 """Conversion between formats: what a format can hold arrives, what it cannot is named, refusals say why."""
 
+import math
 import shutil
 from dataclasses import replace
 from io import StringIO
@@ -181,8 +182,11 @@ def test_rates_are_corrected_and_changed(tmp_path: Path) -> None:
     found = records_of(target)[0]
     assert found.rate_hz == 25 and len(found.action) == 46
     np.testing.assert_allclose(found.proprio[3], dual_arm(0, 31).proprio[2], atol=1e-5)
-    with pytest.raises(UserError, match="--rate-hz must be above 0, got -1"):
-        run(ConvertDataset(source, target, "lerobot", rate_hz=-1))
+    for wrong in (-1.0, 0.0, math.inf, math.nan):
+        with pytest.raises(UserError, match=f"--rate-hz must be a finite number above 0, got {wrong:g}"):
+            run(ConvertDataset(source, tmp_path / "no", "lerobot", rate_hz=wrong))
+        with pytest.raises(UserError, match=f"--source-rate-hz must be a finite .*, got {wrong:g}"):
+            run(ConvertDataset(source, tmp_path / "no", "lerobot", source_rate_hz=wrong))
 
 
 def test_robotwins_own_15_is_no_rate(tmp_path: Path) -> None:

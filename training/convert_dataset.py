@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from dygro_ros.errors import DataError, UserError, run_main
+from dygro_ros.errors import DataError, run_main
 from dygro_ros.layout import JOINT_NAMES
 from training.dataset_statistics import measure, store
 from training.episode_record import EpisodeRecord, in_order
@@ -30,7 +30,7 @@ from training.formats.libero import ACTION_NAMES, PROPRIO_NAMES
 from training.formats.libero_writer import LiberoFileWriter, LiberoFolderWriter
 from training.formats.robotwin import RobotwinFolderWriter, RobotwinSource
 from training.formats.source import EpisodeSource, EpisodeWriter
-from training.recorded_demonstrations import at_rate
+from training.recorded_demonstrations import at_rate, require_rate
 
 Format = Literal["lerobot", "robotwin", "libero"]
 # Fields of a record that a format can hold beside what every one holds.
@@ -81,8 +81,8 @@ def convert(options: ConvertDataset, console: Console) -> EpisodeSource:
     """
     for name in ("source_rate_hz", "rate_hz"):
         value = getattr(options, name)
-        if value is not None and not value > 0:
-            raise UserError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
+        if value is not None:
+            require_rate(f"--{name.replace('_', '-')}", value)
     source = open_dataset(options.source)
     renamed = dict(_camera(text) for text in options.cameras) or {name: name for name in source.cameras}
     source.chosen_cameras(tuple(renamed.values()))

@@ -5,8 +5,10 @@ Knows neither files nor formats, and no robot beyond the names that a record car
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +79,12 @@ class EpisodeRecord:
     def has_targets(self) -> bool:
         """Whether an action says where to go; a step (`delta_`) says how far."""
         return not any(name.startswith(STEP_PREFIX) for name in self.action_names)
+
+
+def is_rate(value: Any) -> bool:
+    """Return whether what a file or an option says is a rate [Hz]: a finite number above 0."""
+    # JSON holds integers of any size, which a float does not.
+    return isinstance(value, (int, float, np.integer, np.floating)) and 0 < value <= sys.float_info.max
 
 
 def no_pictures(frames: int) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from dygro_ros.errors import DataError, UserError
 from dygro_ros.instruction_codec import BYTES, InstructionCodec
 from dygro_ros.layout import CONTROL_RATE_HZ, JOINT_NAMES
 from dygro_ros.picture import middle, resize
-from training.episode_record import EpisodeRecord, require_names
+from training.episode_record import EpisodeRecord, is_rate, require_names
 from training.formats.detection import open_dataset
 from training.formats.source import EpisodeReference
 
@@ -39,11 +39,11 @@ class RecordedConfig:
         """Refuse a rate without recordings, and one that cannot be.
 
         Raises:
-            UserError: `rate_hz` is set without a folder, or not above 0 and finite.
+            UserError: `rate_hz` is set without a folder, or is no finite number above 0.
         """
         if self.rate_hz is None:
             return
-        _check_rate(self.rate_hz)
+        require_rate("--recorded.rate-hz", self.rate_hz)
         if self.folder is None:
             raise UserError(
                 f"--recorded.rate-hz {self.rate_hz:g} is the rate of recorded episodes: name them by "
@@ -92,10 +92,10 @@ def read_recorded(
     Raises:
         DataError: The episode cannot be read; it is another robot's; its rate is neither given nor the
             policy's; or the policy can read none of its instructions.
-        UserError: The rate is not above 0 and finite, or an unknown camera.
+        UserError: The rate is not a finite number above 0, or an unknown camera.
     """
     if rate_hz is not None:
-        _check_rate(rate_hz)
+        require_rate("--recorded.rate-hz", rate_hz)
     if not set(cameras) <= set(episode.source.cameras):  # another robot's cameras: say first whose it is
         require_names(str(episode), episode.read(()), proprio_names, action_names)
     record = episode.read(cameras)
@@ -110,6 +110,16 @@ def read_recorded(
     images = _squared(record.images, image_size)
     instructions = _readable(episode, record.instructions, codec)
     return at_rate(replace(record, instructions=instructions, images=images), control_rate_hz)
+
+
+def require_rate(option: str, rate_hz: float) -> None:
+    """Check a rate [Hz] that an option gives.
+
+    Raises:
+        UserError: It is not a finite number above 0.
+    """
+    if not is_rate(rate_hz):
+        raise UserError(f"{option} must be a finite number above 0, got {rate_hz:g}")
 
 
 def at_rate(record: EpisodeRecord, rate_hz: float) -> EpisodeRecord:
@@ -166,11 +176,6 @@ def _readable(
     if not found:
         raise DataError(f"{episode}: the policy can read no instruction: {min(refused, key=len)}")
     return tuple(found)
-
-
-def _check_rate(rate_hz: float) -> None:
-    if not 0 < rate_hz < math.inf:
-        raise UserError(f"--recorded.rate-hz must be above 0 and finite, got {rate_hz:g}")
 
 
 def _same_rate(one_hz: float, other_hz: float) -> bool:
