@@ -173,6 +173,13 @@ def test_names_and_cameras_can_be_given(tmp_path: Path) -> None:
     assert records_of(target)[0].cameras == ("head_camera",)
 
 
+def test_data_without_a_camera_say_so(tmp_path: Path) -> None:
+    blind = replace(dual_arm(0, 12), cameras=(), images=np.zeros((12, 0, 0, 0, 3), np.uint8))
+    source = write(RobotwinFolderWriter, tmp_path / "cell", blind)
+    with pytest.raises(UserError, match=r"unknown camera 'top' in .*cell: the data have no camera$"):
+        run(ConvertDataset(source, tmp_path / "set", "lerobot", ("head_camera=top",)))
+
+
 def test_rates_are_corrected_and_changed(tmp_path: Path) -> None:
     source = write(RobotwinFolderWriter, tmp_path / "cell", replace(dual_arm(0, 31), rate_hz=15))
     target = tmp_path / "set"

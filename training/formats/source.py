@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from dygro_ros.errors import unknown_name
+from dygro_ros.errors import UserError, unknown_name
 from training.episode_record import EpisodeRecord
 
 
@@ -56,10 +56,12 @@ class EpisodeSource(ABC):
         """Return the cameras asked for.
 
         Raises:
-            UserError: An unknown camera.
+            UserError: An unknown camera, or the data have none.
         """
         for camera in cameras or ():
             if camera not in self.cameras:
+                if not self.cameras:
+                    raise UserError(f"unknown camera {camera!r} in {self.path}: the data have no camera")
                 raise unknown_name("camera", camera, self.cameras, str(self.path))
         return self.cameras if cameras is None else tuple(cameras)
 
