@@ -129,8 +129,14 @@ def replace_field(field: str, value: object) -> Callable[[h5py.File], None]:
     return change
 
 
-def swap_joint_names(file: h5py.File) -> None:
-    file.attrs["joint_names"] = json.dumps([*JOINT_NAMES[7:], *JOINT_NAMES[:7]])
+def attribute(group: str, name: str, value: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file[group].attrs[name] = value
+
+    return change
+
+
+SWAPPED_NAMES = json.dumps([*JOINT_NAMES[7:], *JOINT_NAMES[:7]])
 
 
 def cut_jpeg(file: h5py.File) -> None:
@@ -168,7 +174,33 @@ def nan_in_action(file: h5py.File) -> None:
             "1 .open., found 2.1",
         ),
         (replace_field("state/left_ee_joint_states", "half open"), "state/left_ee_joint_states", "numbers"),
-        (swap_joint_names, "joint_names", "right_joint1"),
+        *(
+            (replace_field("additional_info/frequency", value), "additional_info/frequency", "above 0, found")
+            for value in (0, -5, np.nan, np.inf, "25 Hz", [], [25, 25], h5py.Empty("f4"))
+        ),
+        (replace_field("additional_info", 25), "additional_info/frequency", "is missing"),
+        (attribute("/", "joint_names", SWAPPED_NAMES), "attribute joint_names", "right_joint1"),
+        *(
+            (attribute("/", "joint_names", value), "attribute joint_names", "JSON list of texts, found")
+            for value in ("left_joint1", "5", "[5]")
+        ),
+        (attribute("/", "joint_names", 5), "attribute joint_names", "must be text, found"),
+        *(
+            (attribute("simulator", "seed", value), "attribute seed of simulator", "whole number, found")
+            for value in ("abc", 1.5, [1, 2])
+        ),
+        (attribute("simulator", "task", 7), "attribute task of simulator", "must be text, found"),
+        (replace_field("simulator", 7), "simulator", "must be a group, found a dataset"),
+        (
+            replace_field("action/right_arm_joint_states", np.full((FRAMES, 6), 1e300)),
+            "action/right_arm_joint_states",
+            r"too large for float32, up to 1e\+300",
+        ),
+        (
+            replace_field("simulator/privileged_state", np.zeros((FRAMES, 0))),
+            "simulator/privileged_state",
+            r"shape .6, P., found .6, 0.",
+        ),
         (cut_jpeg, r"vision/cam_head/colors\[3\]", "not a whole JPEG"),
         (nan_in_action, "action/left_arm_joint_states", "not finite"),
         (
@@ -192,6 +224,13 @@ def test_a_truncated_file_is_refused_by_name(path: Path, share: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(DataError, match=r"episode0.hdf5"):
+        read_episode(path)
+
+
+@pytest.mark.parametrize("signature", [b"SNOD", b"TREE", b"HEAP"])
+def test_a_file_that_is_damaged_within_is_refused_by_name(path: Path, signature: bytes) -> None:
+    path.write_bytes(path.read_bytes().replace(signature, b"none"))
+    with pytest.raises(DataError, match=r"episode0.hdf5: .*(damaged|missing)"):
         read_episode(path)
 
 

@@ -20,6 +20,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -29,7 +30,7 @@ from scipy.spatial.transform import Rotation
 
 from dygro_ros.layout import ACTION_SIZE, ARM_JOINTS, CONTROL_RATE_HZ, JOINT_NAMES, SIDES
 from sim2real.cell.arms import ArmKinematics
-from training.episode_record import EpisodeRecord, stack_views
+from training.episode_record import EpisodeRecord, is_rate, stack_views
 from training.hdf5_fields import Hdf5Fields, open_hdf5
 
 FORMAT_VERSION = "v1.0"
@@ -121,13 +122,7 @@ def _read_header(reader: Hdf5Fields, expected_rate_hz: float | None) -> tuple[tu
         version = reader.text("data_format_version")
         if version != FORMAT_VERSION:
             raise reader.error("data_format_version", f"must be {FORMAT_VERSION!r}, found {version!r}")
-    if "joint_names" in reader.file.attrs:
-        names = tuple(json.loads(str(reader.file.attrs["joint_names"])))
-        if names != JOINT_NAMES:
-            raise reader.error(
-                "attribute joint_names",
-                f"must be in the order {', '.join(JOINT_NAMES)}, found {', '.join(names)}",
-            )
+    _check_joint_names(reader)
     raw = reader.values("instructions")
     try:
         found = (
@@ -137,12 +132,32 @@ def _read_header(reader: Hdf5Fields, expected_rate_hz: float | None) -> tuple[tu
         raise reader.error("instructions", "must be a JSON list or an array of texts") from error
     if not isinstance(found, list) or not found or not all(isinstance(text, str) and text for text in found):
         raise reader.error("instructions", "must be a list of at least one text")
-    rate_hz = float(np.ravel(reader.values("additional_info/frequency"))[0])
+    said = np.asarray(reader.values("additional_info/frequency"))
+    if said.size != 1 or not is_rate(said.flat[0]):
+        raise reader.error("additional_info/frequency", f"must be one finite number above 0, found {said}")
+    rate_hz = float(said.flat[0])
     if expected_rate_hz is not None and rate_hz != expected_rate_hz:
         raise reader.error(
             "additional_info/frequency", f"must be {expected_rate_hz:g} Hz, found {rate_hz:g} Hz"
         )
     return tuple(found), rate_hz
+
+
+def _check_joint_names(reader: Hdf5Fields) -> None:
+    """Refuse another order of joints, in the files that say theirs; RoboTwin's own do not."""
+    text = reader.text_attribute("joint_names")
+    if text is None:
+        return
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise reader.attribute_error("joint_names", f"must be a JSON list of texts, found {text!r}")
+    if tuple(names) != JOINT_NAMES:
+        raise reader.attribute_error(
+            "joint_names", f"must be in the order {', '.join(JOINT_NAMES)}, found {', '.join(names)}"
+        )
 
 
 def _read_joints(reader: Hdf5Fields, group: str, frames: int | None) -> NDArray[np.float32]:
@@ -192,8 +207,8 @@ def read_episode(
         expected_rate_hz: Rate that the file must have; None passes over what the file says.
 
     Raises:
-        DataError: The file is missing, truncated or damaged, or a field is missing or has another shape,
-            joint order or rate; the message names field and file.
+        DataError: The file is missing, truncated or damaged, or a field or attribute is missing or has
+            another type, shape, joint order or rate; the message names field and file.
     """
     with open_hdf5(path) as file:
         reader = Hdf5Fields(file, path)
@@ -208,7 +223,11 @@ def read_episode(
             executed = reader.matrix("simulator/executed_action", ACTION_SIZE, frames)
         if "simulator/privileged_state" in file:
             privileged = reader.matrix("simulator/privileged_state", None, frames)
-        origin = dict(file["simulator"].attrs) if "simulator" in file else {}
+        origin: dict[str, Any] = {}
+        if "simulator" in file:
+            simulator = reader.group("simulator")
+            origin = {name: simulator.text_attribute(name) for name in ("task", "companion", "randomization")}
+            origin["seed"] = simulator.integer_attribute("seed")
     return EpisodeRecord(
         instructions=instructions,
         rate_hz=rate_hz,
@@ -218,8 +237,5 @@ def read_episode(
         images=images,
         executed=executed,
         privileged=privileged,
-        task=origin.get("task"),
-        seed=int(origin["seed"]) if "seed" in origin else None,
-        companion=origin.get("companion"),
-        randomization=origin.get("randomization"),
+        **origin,
     )
