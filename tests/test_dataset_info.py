@@ -123,6 +123,29 @@ def test_an_episode_that_cannot_be_read_is_named_and_the_others_are_shown(folder
         printed(DatasetInfo(folder))
 
 
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_a_truncated_file_hides_none_of_the_others(folder: Path, broken: int) -> None:
+    path = folder / f"episode_000000{broken}.hdf5"
+    path.write_bytes(path.read_bytes()[:1000])
+    code, text = printed(DatasetInfo(folder))
+    assert code == 1
+    assert "episodes     2, 3" in text and "camera       head_camera" in text
+    assert f"unreadable: {path}: not a whole HDF5 file" in text and "what looks wrong (1):" in text
+
+
+@pytest.mark.parametrize("broken", ["a_demo.hdf5", "b_demo.hdf5"])
+def test_a_truncated_file_of_libero_hides_none_of_the_others(tmp_path: Path, broken: str) -> None:
+    for name in ("a_demo.hdf5", "b_demo.hdf5"):
+        with LiberoFileWriter(tmp_path / name) as file:
+            file.add(libero_like(0, 30))
+            file.add(libero_like(1, 30))
+    (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:1000])
+    code, text = printed(DatasetInfo(tmp_path))
+    assert code == 1
+    assert "episodes     2, 30 to 30 frames" in text and "camera       eye_in_hand" in text
+    assert f"unreadable: {tmp_path / broken}: not a whole HDF5 file" in text
+
+
 def test_mixed_rates_are_a_finding(tmp_path: Path) -> None:
     folder = robotwin(tmp_path / "mixed", [dual_arm(0), dual_arm(1), replace(dual_arm(2), rate_hz=20.0)])
     assert "rates?: episodes differ in their rate: 25 Hz in 2, 20 Hz in 1" in printed(DatasetInfo(folder))[1]

@@ -105,18 +105,18 @@ def test_words_of_an_instruction_and_missing_extras_are_borne(path: Path) -> Non
 
 def _set(name: str, value: object) -> Callable[[h5py.File], None]:
     def spoil(file: h5py.File) -> None:
-        demo = file["data/demo_0"]
-        del demo[name]
-        demo[name] = value
+        place = f"data/demo_0/{name}".rstrip("/")
+        del file[place]
+        file[place] = value
 
     return spoil
 
 
-def _attribute(name: str, value: str | None) -> Callable[[h5py.File], None]:
+def _attribute(name: str, value: object, group: str = "data") -> Callable[[h5py.File], None]:
     def spoil(file: h5py.File) -> None:
-        del file["data"].attrs[name]
+        file[group].attrs.pop(name, None)
         if value is not None:
-            file["data"].attrs[name] = value
+            file[group].attrs[name] = value
 
     return spoil
 
@@ -126,6 +126,9 @@ def _without(name: str) -> Callable[[h5py.File], None]:
         del file["data/demo_0"][name]
 
     return spoil
+
+
+CONTROL_FREQ = '{"env_kwargs": {"control_freq": %s}}'
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,20 @@ def _without(name: str) -> Callable[[h5py.File], None]:
         (_attribute("problem_info", "stove"), "attribute problem_info of data must be JSON"),
         (_attribute("problem_info", "[1]"), "must be a JSON object, found"),
         (_attribute("problem_info", "{}"), "must hold a text language_instruction, found None"),
-        (_attribute("env_args", "{}"), "must hold a positive env_kwargs.control_freq"),
+        (_attribute("problem_info", 5), "attribute problem_info of data must be text, found"),
+        *(
+            (_attribute("env_args", text), "must hold a finite env_kwargs.control_freq above 0")
+            for text in ("{}", CONTROL_FREQ % "1e999", CONTROL_FREQ % "NaN", CONTROL_FREQ % f"1{'0' * 400}")
+        ),
+        (_attribute("macros_image_convention", [1, 2]), "macros_image_convention of data must be text"),
+        (_attribute("seed", "abc", "data/demo_0"), "attribute seed of data/demo_0 must be a whole number"),
+        (_attribute("task", 5, "data/demo_0"), "attribute task of data/demo_0 must be text, found"),
+        (_set("", 5), r"data/demo_0 must be a group, found a dataset"),
+        (_set("obs", 5), r"data/demo_0/obs/ee_states is missing"),
+        (
+            _set("obs/agentview_rgb", np.zeros((6, 0, 0, 3), np.uint8)),
+            r"agentview_rgb must be uint8 of shape",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(path: Path, spoil: Callable[[h5py.File], None], message: str) -> None:
@@ -170,6 +186,31 @@ def test_a_truncated_file_and_one_without_demonstrations_are_named(path: Path, t
         file.create_group("data")
     with pytest.raises(DataError, match="data/demo_0 is missing"):
         open_dataset(tmp_path / "empty.hdf5")
+
+
+@pytest.mark.parametrize("broken", ["a_demo.hdf5", "b_demo.hdf5"])
+def test_a_truncated_file_is_one_episode_that_cannot_be_read(tmp_path: Path, broken: str) -> None:
+    for name in ("a_demo.hdf5", "b_demo.hdf5"):
+        with LiberoFileWriter(tmp_path / name) as writer:
+            writer.add(libero_like(0))
+            writer.add(libero_like(1))
+    (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:-2000])
+    source = open_dataset(tmp_path)
+    assert source.cameras == ("agentview", "eye_in_hand") and len(source) == 3
+    unreadable = 0 if broken.startswith("a") else 2
+    for index in range(3):
+        if index == unreadable:
+            with pytest.raises(DataError, match=rf"{broken}: not a whole HDF5 file"):
+                source.read(index)
+        else:
+            assert len(source.read(index).action) == 6
+
+
+@pytest.mark.parametrize("signature", [b"SNOD", b"TREE", b"HEAP"])
+def test_a_file_that_is_damaged_within_is_named(path: Path, signature: bytes) -> None:
+    path.write_bytes(path.read_bytes().replace(signature, b"none"))
+    with pytest.raises(DataError, match=r"stove_demo\.hdf5: not a whole HDF5 file"):
+        open_dataset(path)
 
 
 def test_writing_refuses_what_the_format_cannot_hold(tmp_path: Path) -> None:

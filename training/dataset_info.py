@@ -3,7 +3,7 @@
     python -m training.dataset_info FOLDER_OR_FILE
     python -m training.dataset_info FOLDER_OR_FILE --film film.png --like ANOTHER_DATASET
 
-Exit code 1 if an episode cannot be read; what is only suspected does not change it.
+Exit code 1 if an episode cannot be read, 2 if none can; what is only suspected does not change it.
 """
 
 from __future__ import annotations

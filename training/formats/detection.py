@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -41,11 +42,21 @@ def open_dataset(path: Path) -> EpisodeSource:
         files = [file for file in found if not any(p.startswith(".") for p in file.relative_to(path).parts)]
     if not files:
         raise DataError(f"{path}: holds no dataset: {EXPECTED}")
-    return LiberoSource(path, files) if _is_libero(files[0]) else RobotwinSource(path, files)
+    return LiberoSource(path, files) if _are_liberos(files) else RobotwinSource(path, files)
+
+
+def _are_liberos(files: Sequence[Path]) -> bool:
+    """Return whether HDF5 files are LIBERO's and not RoboTwin's, as the first of them that can be read is."""
+    failures = []
+    for file in files:
+        try:
+            return _is_libero(file)
+        except DataError as error:
+            failures.append(error)
+    raise failures[0]
 
 
 def _is_libero(path: Path) -> bool:
-    """Return whether an HDF5 file is LIBERO's and not RoboTwin's."""
     with open_hdf5(path) as file:
         if isinstance(file.get("data"), h5py.Group):
             return True

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from dygro_ros.errors import DataError
 from sim2real.libero.scene_state import ARM_JOINTS
 from sim2real.libero.world import ACTION_NAMES, PROPRIO_NAMES
-from training.episode_record import EpisodeRecord, stack_views
+from training.episode_record import EpisodeRecord, is_rate, stack_views
 from training.formats.source import EpisodeSource
 from training.hdf5_fields import Hdf5Fields, open_hdf5
 
@@ -48,17 +48,26 @@ class LiberoSource(EpisodeSource):
         files: The files, in order.
 
     Raises:
-        DataError: A file is missing, damaged or holds no demonstration.
+        DataError: No file can be read and holds a demonstration.
     """
 
     format = "libero"
 
     def __init__(self, path: Path, files: Sequence[Path]) -> None:
         self.path = path
-        self._demos = [(file, demo) for file in files for demo in _demos(file)]
-        with open_hdf5(files[0]) as file:
-            observed = file[f"data/{self._demos[0][1]}"].get("obs", {})
-            self.cameras = tuple(name for name, field in CAMERA_FIELDS.items() if field in observed)
+        self.cameras = ()
+        self._demos: list[tuple[Path, str]] = []
+        failures: list[DataError] = []
+        for file in files:
+            try:
+                demos, cameras = _contents(file)
+            except DataError as error:
+                failures.append(error)
+                demos, cameras = ["demo_0"], ()  # whoever reads it is told what is wrong with the file
+            self._demos += [(file, demo) for demo in demos]
+            self.cameras = self.cameras or cameras
+        if len(failures) == len(files):
+            raise failures[0]
 
     def __len__(self) -> int:
         return len(self._demos)
@@ -73,8 +82,8 @@ class LiberoSource(EpisodeSource):
         path, demo = self._demos[index]
         chosen = self.chosen_cameras(cameras)
         with open_hdf5(path) as file:
-            data = file["data"]
-            fields = Hdf5Fields(data[demo], path)
+            data = Hdf5Fields(file, path).group("data")
+            fields = data.group(demo)
             action = fields.matrix("actions", len(ACTION_NAMES), None)
             frames = len(action)
             proprio = np.concatenate(
@@ -84,15 +93,14 @@ class LiberoSource(EpisodeSource):
                 ],
                 axis=1,
             )
-            upright = data.attrs.get("macros_image_convention") == UPRIGHT
+            upright = data.text_attribute("macros_image_convention") == UPRIGHT
             privileged = None
-            if "privileged_state" in data[demo]:
+            if "privileged_state" in fields.file:
                 privileged = fields.matrix("privileged_state", None, frames)
-            origin = data[demo].attrs
             views = [_pictures(fields, camera, frames, upright) for camera in chosen]
             return EpisodeRecord(
-                instructions=(_instruction(data, path),),
-                rate_hz=_rate(data, path),
+                instructions=(_instruction(data),),
+                rate_hz=_rate(data),
                 proprio=proprio,
                 action=action,
                 cameras=chosen,
@@ -102,19 +110,25 @@ class LiberoSource(EpisodeSource):
                 joint_states=_numbers(fields, "obs/joint_states", ARM_JOINTS, frames),
                 simulator_states=_numbers(fields, "states", None, frames),
                 privileged=privileged,
-                task=str(origin.get("task", re.sub(r"_demo$", "", path.stem))),
-                seed=int(origin["seed"]) if "seed" in origin else None,
+                task=fields.text_attribute("task") or re.sub(r"_demo$", "", path.stem),
+                seed=fields.integer_attribute("seed"),
             )
 
 
-def _demos(path: Path) -> list[str]:
+def _contents(path: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Return a file's demonstrations in order, and the cameras of the first of them that has any."""
     with open_hdf5(path) as file:
         group = file.get("data")
         found = list(group) if isinstance(group, h5py.Group) else []
         demos = [name for name in found if re.fullmatch(r"demo_\d+", name)]
+        demos.sort(key=lambda name: int(name[len("demo_") :]))
+        for demo in demos:
+            cameras = [name for name, field in CAMERA_FIELDS.items() if f"{demo}/obs/{field}" in group]
+            if cameras:
+                return demos, tuple(cameras)
     if not demos:
         raise DataError(f"{path}: data/demo_0 is missing, the file holds no demonstration of LIBERO")
-    return sorted(demos, key=lambda name: int(name[len("demo_") :]))
+    return demos, ()
 
 
 def _numbers(fields: Hdf5Fields, field: str, columns: int | None, frames: int) -> NDArray[np.float64] | None:
@@ -128,7 +142,7 @@ def _pictures(fields: Hdf5Fields, camera: str, frames: int, upright: bool) -> ND
     field = f"obs/{CAMERA_FIELDS[camera]}"
     pictures = np.asarray(fields.values(field))
     shape_fits = pictures.ndim == 4 and len(pictures) == frames and pictures.shape[3] == 3
-    if pictures.dtype != np.uint8 or not shape_fits:
+    if pictures.dtype != np.uint8 or not shape_fits or pictures.size == 0:
         raise fields.error(
             field,
             f"must be uint8 of shape ({frames}, H, W, 3), found {pictures.dtype} of shape {pictures.shape}",
@@ -136,34 +150,33 @@ def _pictures(fields: Hdf5Fields, camera: str, frames: int, upright: bool) -> ND
     return pictures if upright else np.ascontiguousarray(pictures[:, ::-1])
 
 
-def _attribute(data: h5py.Group, path: Path, name: str) -> dict[str, Any]:
-    if name not in data.attrs:
-        raise DataError(f"{path}: attribute {name} of data is missing")
+def _attribute(data: Hdf5Fields, name: str) -> dict[str, Any]:
+    text = data.text_attribute(name)
+    if text is None:
+        raise data.attribute_error(name, "is missing")
     try:
-        value = json.loads(data.attrs[name])
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: attribute {name} of data must be JSON ({error})") from error
+        value = json.loads(text)
+    except ValueError as error:
+        raise data.attribute_error(name, f"must be JSON ({error})") from error
     if not isinstance(value, dict):
-        raise DataError(f"{path}: attribute {name} of data must be a JSON object, found {value!r}")
+        raise data.attribute_error(name, f"must be a JSON object, found {value!r}")
     return value
 
 
-def _instruction(data: h5py.Group, path: Path) -> str:
-    text = _attribute(data, path, "problem_info").get("language_instruction")
+def _instruction(data: Hdf5Fields) -> str:
+    text = _attribute(data, "problem_info").get("language_instruction")
     if isinstance(text, list):  # a BDDL file may give it word by word
         text = " ".join(str(word) for word in text)
     if not isinstance(text, str) or not text:
-        raise DataError(
-            f"{path}: attribute problem_info must hold a text language_instruction, found {text!r}"
-        )
+        raise data.attribute_error("problem_info", f"must hold a text language_instruction, found {text!r}")
     return text
 
 
-def _rate(data: h5py.Group, path: Path) -> float:
-    arguments = _attribute(data, path, "env_args").get("env_kwargs")
+def _rate(data: Hdf5Fields) -> float:
+    arguments = _attribute(data, "env_args").get("env_kwargs")
     rate_hz = arguments.get("control_freq") if isinstance(arguments, dict) else None
-    if not isinstance(rate_hz, (int, float)) or not rate_hz > 0:
-        raise DataError(
-            f"{path}: attribute env_args must hold a positive env_kwargs.control_freq [Hz], found {rate_hz!r}"
+    if not is_rate(rate_hz):
+        raise data.attribute_error(
+            "env_args", f"must hold a finite env_kwargs.control_freq above 0 [Hz], found {rate_hz!r}"
         )
     return float(rate_hz)

@@ -25,9 +25,6 @@ class RobotwinSource(EpisodeSource):
     Args:
         path: What was opened.
         files: The files, in order.
-
-    Raises:
-        DataError: The first file is missing or damaged.
     """
 
     format = "robotwin"
@@ -35,10 +32,7 @@ class RobotwinSource(EpisodeSource):
     def __init__(self, path: Path, files: Sequence[Path]) -> None:
         self.path = path
         self._files = list(files)
-        with open_hdf5(self._files[0]) as file:
-            self.cameras = tuple(
-                name for name, group in CAMERA_GROUPS.items() if f"vision/{group}/colors" in file
-            )
+        self.cameras = next((seen for file in self._files if (seen := _cameras(file))), ())
 
     def __len__(self) -> int:
         return len(self._files)
@@ -72,6 +66,15 @@ class RobotwinSource(EpisodeSource):
             "physics steps between frames: say the true rate by --source-rate-hz, 16.667 for them, and bring "
             "them to a whole one by --rate-hz 25"
         )
+
+
+def _cameras(path: Path) -> tuple[str, ...]:
+    """Return the cameras in a file; of one that cannot be read, none: reading its episode says why."""
+    try:
+        with open_hdf5(path) as file:
+            return tuple(name for name, group in CAMERA_GROUPS.items() if f"vision/{group}/colors" in file)
+    except DataError:
+        return ()
 
 
 class RobotwinFolderWriter:
