@@ -204,14 +204,16 @@ def _cut(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-200]) and None
 
 
-def _column(file: str, name: str, change: Callable[[list], list] | None) -> Callable[[Path], None]:
+def _column(
+    file: str, name: str, change: Callable[[list], list] | None, kind: pa.DataType | None = None
+) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
         table = pq.read_table(folder / file)
-        place, kind = table.schema.get_field_index(name), table.schema.field(name).type
+        place, stored = table.schema.get_field_index(name), table.schema.field(name).type
         table = table.remove_column(place)
         if change is not None:
             values = change(pq.read_table(folder / file)[name].to_pylist())
-            table = table.append_column(name, pa.array(values, kind))
+            table = table.append_column(name, pa.array(values, kind or stored))
         pq.write_table(table, folder / file)
 
     return spoil
@@ -227,7 +229,7 @@ NOT_FINITE = r"episode 0: action holds values that are not finite"
         (_remove("meta/info.json"), r"meta/info\.json: no such file, the dataset's description is missing"),
         (_info(codebase_version="v2.1"), rf"info\.json: codebase_version must be v3\.0, {V21_REMEDY}"),
         (_info(codebase_version="v4.0"), r"codebase_version must be v3\.0, found v4\.0$"),
-        (_info(fps=0), "fps must be a number above 0, found 0"),
+        (_info(fps=0), "fps must be a finite number above 0, found 0"),
         (_info(fps=None), "fps is missing"),
         (_info(features={"actions": {}}), "features must hold observation.state and action, found actions"),
         (_info(total_episodes=4), "must hold the 4 episodes that meta/info.json counts, found 3"),
@@ -245,10 +247,40 @@ NOT_FINITE = r"episode 0: action holds values that are not finite"
         (_column(DATA, "action", None), r"file-000\.parquet: column action is missing, found"),
         (_column(DATA, "action", lambda v: [[np.nan] * 14, *v[1:]]), NOT_FINITE),
         (_column(DATA, "action", lambda v: [None, *v[1:]]), "action must hold 14 numbers in every row"),
+        *(
+            (_column(DATA, "action", lambda v, row=row: [row] * len(v), kind), "action must hold 14 numbers")
+            for row, kind in (
+                ("x", pa.string()),
+                ([0.5], pa.list_(pa.float32())),
+                (["x"] * 14, pa.list_(pa.string())),
+                ([None] * 14, pa.list_(pa.float32())),
+            )
+        ),
+        (
+            _column(DATA, "action", lambda v: [v[0][:13], [*v[1], 0.5], *v[2:]], pa.list_(pa.float32())),
+            "action must hold 14 numbers in every row",
+        ),
+        (
+            _column(DATA, "action", lambda v: [[1e300] * 14] * len(v), pa.list_(pa.float64())),
+            "action holds values too large for float32",
+        ),
+        (_column(DATA, "episode_index", None), "column episode_index is missing"),
+        (
+            _column(DATA, "task_index", lambda v: [[0, 1]] * len(v), pa.list_(pa.int64())),
+            "task_index must hold 1 number in every row",
+        ),
         (_column(DATA, "task_index", lambda v: [9] * len(v)), r"tasks\.parquet: task 9 is missing"),
         (
             _column(DATA, "timestamp", lambda v: [2 * t for t in v]),
             "must count up at 25 Hz, row 11",
+        ),
+        *(
+            (_column(DATA, "timestamp", lambda v, row=row: [row] * len(v), kind), message)
+            for row, kind, message in (
+                ("now", pa.string(), "timestamp of episode 0 must hold 1 number in every row"),
+                (None, pa.float32(), "timestamp of episode 0 must hold 1 number in every row"),
+                (np.nan, pa.float32(), "timestamp of episode 0 holds values that are not finite"),
+            )
         ),
         (_column(DATA, HEAD, lambda v: [None, *v[1:]]), r"head_camera\[0\] must hold the bytes of a picture"),
         (
@@ -267,8 +299,14 @@ def test_what_is_wrong_is_named(folder: Path, spoil: Callable[[Path], None], mes
 def test_a_video_that_is_missing_or_too_short_is_named(tmp_path: Path) -> None:
     source = written(tmp_path / "set", episodes(), pictures="video")
     video = source.path / "videos" / HEAD / "chunk-000/file-000.mp4"
+    column = f"videos/{HEAD}/from_timestamp"
+    for row, kind in (("zero", pa.string()), (np.nan, pa.float64()), ([0.0], pa.list_(pa.float64()))):
+        spoiled = shutil.copytree(source.path, tmp_path / f"{kind}")
+        _column(EPISODES, column, lambda v, row=row: [row] * len(v), kind)(spoiled)
+        with pytest.raises(DataError, match=rf"{column} of episode 0 must be a finite number, found"):
+            open_dataset(spoiled).read(0)
     assert source.read(0, cameras=()).images.shape == (12, 0, 0, 0, 3)
-    _column(EPISODES, f"videos/{HEAD}/from_timestamp", lambda v: [t + 0.2 for t in v])(source.path)
+    _column(EPISODES, column, lambda v: [t + 0.2 for t in v])(source.path)
     with pytest.raises(
         DataError, match=r"mp4: must hold 14 pictures from 1.2 s on at 25 Hz, 5 are missing, .* 1.56 s"
     ):

@@ -52,6 +52,8 @@ def feature(key: str, **values: object) -> Change:
         (feature("action", shape=None), "shape of action must be one number, found None"),
         (feature("action", shape=["14"]), r"shape of action must be one number, found \['14'\]"),
         (feature("privileged_state", shape=[]), r"shape of privileged_state must be one number, found \[\]"),
+        (says(fps=10**400), "fps must be a finite number above 0, found 1000"),
+        (says(fps=float("nan")), "fps must be a finite number above 0, found nan"),
         (says(total_episodes="1"), "total_episodes must be a number, found '1'"),
         (says(data_path=7), "data_path must be .* no fields but {chunk_index}, {file_index}, found 7"),
         (says(data_path="data/{episode_chunk:03d}.parquet"), "data_path must be .* found 'data/{episode_chu"),
@@ -82,6 +84,11 @@ def test_what_it_says_wrong_is_named(folder: Path, how: Change, message: str) ->
         ("data/file_index", ["zero"], "data/file_index of episode 0 must be a whole number, found 'zero'"),
         ("length", ["four"], "row 0 must be episode 0 with its length, found episode 0 of length four"),
         ("length", [0], "found episode 0 of length 0"),
+        ("tasks", [5], "tasks of episode 0 must be a list of texts, found 5"),
+        ("tasks", ["cup"], "tasks of episode 0 must be a list of texts, found 'cup'"),
+        ("tasks", [[5]], r"tasks of episode 0 must be a list of texts, found \[5\]"),
+        ("simulator/seed", ["abc"], "simulator/seed of episode 0 must be a whole number, found 'abc'"),
+        ("simulator/task", [7], "simulator/task of episode 0 must be text, found 7"),
     ],
 )
 def test_an_episodes_row_is_checked(folder: Path, column: str, values: list[object], message: str) -> None:
@@ -91,6 +98,34 @@ def test_an_episodes_row_is_checked(folder: Path, column: str, values: list[obje
     with pytest.raises(DataError, match=message) as caught:
         open_dataset(folder).read(0)
     assert str(folder / "meta/episodes") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("task", 5, r"task of task 0 must be text, found 5"),
+        ("task_index", "zero", "task_index must hold integers, found string"),
+        ("task_index", [0], "task_index must hold integers, found list"),
+    ],
+)
+def test_the_table_of_tasks_is_checked(folder: Path, column: str, value: object, message: str) -> None:
+    path = folder / "meta/tasks.parquet"
+    table = pq.read_table(path)
+    place = table.schema.get_field_index(column)
+    pq.write_table(table.set_column(place, column, pa.array([value] * table.num_rows)), path)
+    with pytest.raises(DataError, match=rf"meta/tasks\.parquet: {message}"):
+        open_dataset(folder)
+
+
+def test_a_description_that_is_a_folder_or_empty_is_named(folder: Path) -> None:
+    path = folder / "meta/info.json"
+    path.write_text("")
+    with pytest.raises(DataError, match=r"meta/info\.json: cannot be read as JSON"):
+        open_dataset(folder)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=r"meta/info\.json: cannot be read"):
+        open_dataset(folder)
 
 
 def test_templates_of_others_and_links_into_a_cache_are_followed(folder: Path) -> None:

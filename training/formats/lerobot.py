@@ -14,7 +14,7 @@ from PIL import Image
 
 from dygro_ros.errors import DataError
 from training.episode_record import EpisodeRecord, stack_views
-from training.formats.lerobot_layout import ACTION, EXTRAS, ORIGIN, ORIGIN_PREFIX, STATE, camera_name
+from training.formats.lerobot_layout import ACTION, EXTRAS, ORIGIN, STATE, camera_name
 from training.formats.lerobot_metadata import LeRobotMetadata, read_table
 from training.formats.source import EpisodeSource
 from training.formats.video import read_video
@@ -47,7 +47,7 @@ class LeRobotSource(EpisodeSource):
 
     def read(self, index: int, cameras: Sequence[str] | None = None) -> EpisodeRecord:
         """Read one episode; see the base class."""
-        metadata, episode = self.metadata, self.metadata.episodes[index]
+        metadata = self.metadata
         chosen = self.chosen_cameras(cameras)
         keys = [self._camera_keys[camera] for camera in chosen]
         extras = {field: key for field, (key, _) in EXTRAS.items() if key in metadata.features}
@@ -61,12 +61,12 @@ class LeRobotSource(EpisodeSource):
             else:
                 path, start_s = self._video(index, key)
                 views.append(read_video(path, start_s, frames, metadata.rate_hz))
-        origin: dict[str, Any] = {name: episode.get(f"{ORIGIN_PREFIX}{name}") for name in ORIGIN}
+        origin: dict[str, Any] = {name: metadata.origin(index, name) for name in ORIGIN}
         return EpisodeRecord(
-            instructions=self._instructions(index, table["task_index"].to_pylist()),
+            instructions=self._instructions(index, table),
             rate_hz=metadata.rate_hz,
-            proprio=self._vectors(index, STATE, table).astype(np.float32),
-            action=self._vectors(index, ACTION, table).astype(np.float32),
+            proprio=self._float32(index, STATE, table),
+            action=self._float32(index, ACTION, table),
             cameras=chosen,
             images=stack_views(self.name(index), chosen, views, frames),
             proprio_names=metadata.names(STATE),
@@ -82,8 +82,8 @@ class LeRobotSource(EpisodeSource):
         length = int(self.metadata.episodes[index]["length"])
         if table.num_rows != length:
             raise DataError(f"{path}: episode {index} must have {length} rows, found {table.num_rows}")
-        at = np.asarray(table["timestamp"].to_numpy(), dtype=np.float64)
-        late = np.abs(at - np.arange(length) / self.metadata.rate_hz)
+        at = _numbers(f"{path}: timestamp of episode {index}", table["timestamp"], 1)[:, 0]
+        late = np.abs(at.astype(np.float64) - np.arange(length) / self.metadata.rate_hz)
         if late.max() > 0.5 / self.metadata.rate_hz:
             raise DataError(
                 f"{path}: timestamp of episode {index} must count up at {self.metadata.rate_hz:g} Hz, "
@@ -95,25 +95,44 @@ class LeRobotSource(EpisodeSource):
         """Return the file that holds an episode's pictures, and when the first is shown [s]."""
         template = self.metadata.video_path
         path = self.path / self.metadata.path(index, template, f"videos/{key}", video_key=key)
-        return path, float(self.metadata.value(index, f"videos/{key}/from_timestamp"))
+        return path, self.metadata.start_s(index, key)
 
-    def _instructions(self, index: int, task_indices: Sequence[int]) -> tuple[str, ...]:
+    def _instructions(self, index: int, table: pa.Table) -> tuple[str, ...]:
         """Return what was said, frame by frame, then what else the episode's tasks are."""
-        said = [self.metadata.task(place) for place in task_indices]
-        also = [str(task) for task in self.metadata.episodes[index].get("tasks") or []]
-        return tuple(dict.fromkeys([*said, *also]))
+        places = _numbers(f"{self.name(index)}: task_index", table["task_index"], 1)[:, 0].tolist()
+        said = [self.metadata.task(place) for place in places]
+        return tuple(dict.fromkeys([*said, *self.metadata.tasks_of(index)]))
 
     def _vectors(self, index: int, key: str, table: pa.Table) -> NDArray[Any]:
         """Return a column of vectors, shape (T, n), in the type it is stored in."""
         size = int(self.metadata.features[key]["shape"][0])
-        column = table[key].combine_chunks()
-        flat = column if pa.types.is_primitive(column.type) else column.flatten()
-        values = np.asarray(flat.to_numpy(zero_copy_only=False))
-        if column.null_count or values.dtype.kind not in "fiu" or values.size != len(column) * size:
-            raise DataError(f"{self.name(index)}: {key} must hold {size} numbers in every row")
-        if not np.isfinite(values).all():
-            raise DataError(f"{self.name(index)}: {key} holds values that are not finite")
-        return values.reshape(-1, size)
+        return _numbers(f"{self.name(index)}: {key}", table[key], size)
+
+    def _float32(self, index: int, key: str, table: pa.Table) -> NDArray[np.float32]:
+        """Return a column of vectors, shape (T, n)."""
+        values = self._vectors(index, key, table)
+        if np.abs(values).max() > np.finfo(np.float32).max:
+            raise DataError(f"{self.name(index)}: {key} holds values too large for float32")
+        return values.astype(np.float32)
+
+
+def _numbers(where: str, stored: pa.ChunkedArray, size: int) -> NDArray[Any]:
+    """Return a column of numbers, or of lists of them, shape (T, size), in the type it is stored in."""
+    column = stored.combine_chunks()
+    flat, fits = column, size == 1
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        fits = all(length == size for length in column.value_lengths().to_pylist())
+        flat = column.flatten()
+    elif pa.types.is_fixed_size_list(column.type):
+        fits = column.type.list_size == size
+        flat = column.flatten()
+    is_number = pa.types.is_integer(flat.type) or pa.types.is_floating(flat.type)
+    if column.null_count or flat.null_count or not is_number or not fits:
+        raise DataError(f"{where} must hold {size} number{'s' * (size > 1)} in every row")
+    values = np.asarray(flat.to_numpy(zero_copy_only=False))
+    if not np.isfinite(values).all():
+        raise DataError(f"{where} holds values that are not finite")
+    return values.reshape(-1, size)
 
 
 def _pictures(where: str, key: str, column: pa.ChunkedArray) -> NDArray[np.uint8]:
@@ -121,7 +140,7 @@ def _pictures(where: str, key: str, column: pa.ChunkedArray) -> NDArray[np.uint8
     pictures: list[NDArray[np.uint8]] = []
     for row, stored in enumerate(column.to_pylist()):
         data = stored.get("bytes") if isinstance(stored, dict) else None
-        if not data:
+        if not isinstance(data, bytes) or not data:
             raise DataError(f"{where}: {key}[{row}] must hold the bytes of a picture, found none")
         try:
             with Image.open(io.BytesIO(data)) as image:

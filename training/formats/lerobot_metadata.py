@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dygro_ros.errors import DataError
+from training.episode_record import is_rate
 from training.formats.lerobot_layout import (
     ACTION,
     DATA_PATH,
@@ -21,6 +22,8 @@ from training.formats.lerobot_layout import (
     EXTRAS,
     INFO,
     MAJOR,
+    ORIGIN,
+    ORIGIN_PREFIX,
     STATE,
     TASKS,
     VERSION,
@@ -72,7 +75,7 @@ class LeRobotMetadata:
             info = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise DataError(f"{path}: no such file, the dataset's description is missing") from error
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read as JSON ({error})") from error
         version = info.get("codebase_version") if isinstance(info, dict) else None
         if not isinstance(version, str) or not version.startswith(MAJOR):
@@ -82,8 +85,8 @@ class LeRobotMetadata:
         for key in ("fps", "features", "total_episodes"):
             if key not in info:
                 raise DataError(f"{path}: {key} is missing")
-        if not isinstance(info["fps"], (int, float)) or not 0 < info["fps"] < math.inf:
-            raise DataError(f"{path}: fps must be a number above 0, found {info['fps']!r}")
+        if not is_rate(info["fps"]):
+            raise DataError(f"{path}: fps must be a finite number above 0, found {info['fps']!r}")
         if not isinstance(info["total_episodes"], int):
             raise DataError(f"{path}: total_episodes must be a number, found {info['total_episodes']!r}")
         _check_features(path, info["features"])
@@ -97,7 +100,13 @@ class LeRobotMetadata:
         text = next((name for name in ("task", "__index_level_0__") if name in table.column_names), None)
         if text is None or "task_index" not in table.column_names:
             raise DataError(f"{path}: must hold task_index and task, found {', '.join(table.column_names)}")
-        return dict(zip(table["task_index"].to_pylist(), table[text].to_pylist(), strict=True))
+        if not pa.types.is_integer(table["task_index"].type):
+            raise DataError(f"{path}: task_index must hold integers, found {table['task_index'].type}")
+        tasks = dict(zip(table["task_index"].to_pylist(), table[text].to_pylist(), strict=True))
+        for index, task in tasks.items():
+            if not isinstance(task, str):
+                raise DataError(f"{path}: {text} of task {index} must be text, found {task!r}")
+        return tasks
 
     def _read_episodes(self) -> list[dict[str, Any]]:
         files = sorted((self.root / EPISODES).glob("*/*.parquet"))
@@ -140,6 +149,53 @@ class LeRobotMetadata:
             raise DataError(f"{self.root / TASKS}: task {index} is missing")
         return self._tasks[index]
 
+    def tasks_of(self, index: int) -> list[str]:
+        """Return the texts of an episode's tasks, as its row has them; none where it has no such column.
+
+        Raises:
+            DataError: They are no list of texts.
+        """
+        tasks = self.episodes[index].get("tasks")
+        if tasks is None:
+            return []
+        if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
+            raise self._error(index, "tasks", "a list of texts", tasks)
+        return tasks
+
+    def origin(self, index: int, name: str) -> str | int | None:
+        """Return what an episode of ours says of where it came from, None where it says nothing.
+
+        Args:
+            index: The episode.
+            name: One of `ORIGIN`.
+
+        Raises:
+            DataError: It is of another type.
+        """
+        column = f"{ORIGIN_PREFIX}{name}"
+        value = self.episodes[index].get(column)
+        kind = int if ORIGIN[name] == pa.int64() else str
+        if value is not None and not isinstance(value, kind):
+            raise self._error(index, column, "a whole number" if kind is int else "text", value)
+        return value
+
+    def start_s(self, index: int, key: str) -> float:
+        """Return when the first picture of an episode is shown in a camera's video [s].
+
+        Raises:
+            DataError: The episode's row does not say it.
+        """
+        column = f"videos/{key}/from_timestamp"
+        value = self.value(index, column)
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise self._error(index, column, "a finite number", value)
+        return float(value)
+
+    def _error(self, index: int, column: str, expected: str, found: Any) -> DataError:
+        return DataError(
+            f"{self.root / EPISODES}: {column} of episode {index} must be {expected}, found {found!r}"
+        )
+
     def value(self, index: int, column: str) -> Any:
         """Return a column of an episode's row.
 
@@ -171,10 +227,7 @@ class LeRobotMetadata:
             column = f"{group}/{name}"
             numbers[name] = self.value(index, column)
             if not isinstance(numbers[name], int):
-                raise DataError(
-                    f"{self.root / EPISODES}: {column} of episode {index} must be a whole number, "
-                    f"found {numbers[name]!r}"
-                )
+                raise self._error(index, column, "a whole number", numbers[name])
         found = template.format(**numbers, **names)
         # By the text alone: in a cache of the hub the files themselves are links to another place.
         if PurePosixPath(found).is_absolute() or ".." in PurePosixPath(found).parts:
@@ -238,7 +291,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None, episode: int | 
     try:
         with pq.ParquetFile(path) as file:
             found = file.schema_arrow.names
-        for column in columns or ():
+        for column in [*(columns or ()), *([] if episode is None else ["episode_index"])]:
             if column not in found:
                 raise DataError(f"{path}: column {column} is missing, found {', '.join(found)}")
         rows = None if episode is None else [("episode_index", "=", episode)]
