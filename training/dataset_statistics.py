@@ -156,10 +156,14 @@ def load(source: EpisodeSource, records: Iterable[EpisodeRecord] | None = None) 
     if stored.fingerprint:
         same = stored.fingerprint == fresh.fingerprint
     else:  # written by LeRobot, which keeps no fingerprint: extremes and counts must be this data's
-        same = stored.frames == fresh.frames and all(
-            np.allclose(getattr(stored, name)[key], getattr(fresh, name)[key], rtol=1e-5, atol=1e-6)
+        pairs = [
+            (getattr(stored, name)[key], getattr(fresh, name)[key])
             for name in LEROBOT_KEYS
             for key in ("min", "max")
+        ]
+        same = stored.frames == fresh.frames and all(
+            kept.shape == found.shape and np.allclose(kept, found, rtol=1e-5, atol=1e-6)
+            for kept, found in pairs
         )
     if not same:
         raise DataError(
