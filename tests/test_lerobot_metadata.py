@@ -117,6 +117,21 @@ def test_the_table_of_tasks_is_checked(folder: Path, column: str, value: object,
         open_dataset(folder)
 
 
+def test_text_that_is_no_utf_8_is_damage(folder: Path) -> None:
+    path = folder / "meta/tasks.parquet"
+    table = pq.read_table(path)
+    texts = pa.array([b"\xf1x"] * table.num_rows, pa.binary()).view(pa.string())
+    place = table.schema.get_field_index("task")
+    damaged = table.set_column(place, "task", texts).replace_schema_metadata(None)
+    pq.write_table(damaged, path)
+    with pytest.raises(DataError, match=r"meta/tasks\.parquet: not a whole Parquet file"):
+        open_dataset(folder)
+    pq.write_table(table.replace_schema_metadata(None), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"task_index", b"task\xf1ndex"))
+    with pytest.raises(DataError, match=r"meta/tasks\.parquet: not a whole Parquet file"):
+        open_dataset(folder)
+
+
 def test_a_description_that_is_a_folder_or_empty_is_named(folder: Path) -> None:
     path = folder / "meta/info.json"
     path.write_text("")

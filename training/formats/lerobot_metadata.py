@@ -295,8 +295,10 @@ def read_table(path: Path, columns: Sequence[str] | None = None, episode: int | 
             if column not in found:
                 raise DataError(f"{path}: column {column} is missing, found {', '.join(found)}")
         rows = None if episode is None else [("episode_index", "=", episode)]
-        return pq.read_table(path, columns=None if columns is None else list(columns), filters=rows)
+        table = pq.read_table(path, columns=None if columns is None else list(columns), filters=rows)
+        table.validate(full=True)  # a text that is no UTF-8 would end its reader, whenever that is
+        return table
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of a column's name
         raise DataError(f"{path}: not a whole Parquet file, it is truncated or damaged ({error})") from error
