@@ -21,6 +21,7 @@ from models.base_policy import VisionLanguageConfig
 from sim2real.robotwin.installation import Installation
 from sim2real.robotwin.world import RobotwinWorld
 from training import stages
+from training.backbone_weights import BackboneConfig
 from training.base_preset import BASE_PRETRAIN, codec_for
 from training.config import TrainConfig, preset
 from training.dataset import FrameDataset
@@ -34,10 +35,12 @@ from training.run_folder import fingerprint
 from training.stage_one import load_base_policy, load_config
 from training.train_sim import parse
 
+SMALL = (
+    "--device", "cpu", "--network.image-size", "28", "--network.heads", "2", "--network.head-width", "16",
+)  # fmt: skip
 OPTIONS = (
-    "--preset", "base", "--device", "cpu", "--network.image-size", "28", "--demonstrations.image-size", "28",
-    "--network.heads", "2", "--network.action-queries", "5", "--network.chunk", "4",
-    "--network.head-width", "16",
+    "--preset", "base", *SMALL, "--demonstrations.image-size", "28",
+    "--network.action-queries", "5", "--network.chunk", "4",
 )  # fmt: skip
 
 
@@ -45,8 +48,11 @@ OPTIONS = (
 def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     folder = tmp_path_factory.mktemp("preset")
     sources = write_checkpoints(folder)
-    named = [f"--backbone.{tower}={getattr(sources, tower)}" for tower in ("dinov2", "siglip", "qwen")]
-    return parse([*OPTIONS, *named, "--run", str(folder / "run")])
+    return parse([*OPTIONS, *_named(sources), "--run", str(folder / "run")])
+
+
+def _named(sources: BackboneConfig) -> list[str]:
+    return [f"--backbone.{tower}={getattr(sources, tower)}" for tower in ("dinov2", "siglip", "qwen")]
 
 
 def test_sizes_come_from_the_weights_and_options_from_the_preset(config: TrainConfig) -> None:
@@ -104,6 +110,20 @@ def test_the_preset_trains_in_another_world_without_a_word_of_demonstrations(
     elsewhere.resolved()
     with pytest.raises(UserError, match=f"--demonstrations says nothing in the world '{name}'"):
         replace(elsewhere, demonstrations=replace(usual, episodes=50)).resolved()
+
+
+def test_the_command_for_libero_on_the_page_has_the_network_and_the_residual_of_that_preset(
+    config: TrainConfig,
+) -> None:
+    page = (Path(__file__).parents[1] / "docs/base_preset.md").read_text(encoding="utf-8")
+    command = page[page.index("--preset base --world libero") :].partition("```")[0]
+    own = parse([*command.replace("\\\n", " ").split(), *_named(config.backbone), *SMALL])
+    usual = preset("libero")
+    assert own.tasks == usual.tasks and own.online.step_limit == usual.online.step_limit
+    for name in ("actions", "proprio", "cameras", "chunk"):
+        assert getattr(own.network, name) == getattr(usual.network, name)
+    assert own.residual == usual.residual
+    assert own.off_policy.learner.anchor_weight == usual.off_policy.learner.anchor_weight
 
 
 def test_weights_for_a_network_that_takes_none_are_refused() -> None:
