@@ -49,7 +49,7 @@ def test_it_shows_shapes_rates_ranges_and_instructions(folder: Path) -> None:
         "frames       93, 3.7 s",
         "rate         25 Hz",
         "proprio      (14,) float32",
-        "camera       head_camera",
+        f"camera       head_camera {dual_arm(0, 30).images.shape[2:]} uint8",
         "instruction  3 x put the cup on the coaster",
         "not stored yet, --store-statistics keeps them",
         "nothing looks wrong",
@@ -63,6 +63,13 @@ def test_it_shows_shapes_rates_ranges_and_instructions(folder: Path) -> None:
         values.max(),
     ]  # fmt: skip
     np.testing.assert_allclose(shown, expected, atol=6e-4)
+
+
+def test_a_long_path_is_shown_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "recorded_in_the_laboratory" / "with_both_arms_and_three_cameras"
+    folder.parent.mkdir()
+    _, text = printed(DatasetInfo(robotwin(folder, [dual_arm(0, 30)])))
+    assert str(folder) in "".join(line.strip() for line in text.splitlines())
 
 
 def test_every_format_is_shown(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from dygro_ros.errors import DataError, UserError, run_main
 from training.action_checks import check_actions
@@ -31,6 +31,8 @@ from training.formats.source import EpisodeSource
 from training.picture_checks import ColourHistograms, Histograms, PictureChecks, sample
 
 MOST_INSTRUCTIONS = 5
+Sizes = dict[str, set[tuple[int, ...]]]
+"""Shapes (H, W, 3) of the pictures that were looked at, by camera."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,12 @@ def show(options: DatasetInfo, console: Console) -> int:
     source = open_dataset(options.dataset)
     records, findings = read_all(source)
     statistics = measure(records.values())
-    _print_summary(console, source, list(records.values()))
-    _print_ranges(console, records, statistics)
-    numbers = list(records.values())
-    findings += check_numbers(numbers) + check_actions(numbers)
     reference = _histograms(open_dataset(options.like), options.pictures) if options.like else None
-    rows, seen = _look_at_pictures(source, list(records), options.pictures, reference)
-    findings += seen
+    rows, sizes, seen = _look_at_pictures(source, list(records), options.pictures, reference)
+    numbers = list(records.values())
+    _print_summary(console, source, numbers, sizes)
+    _print_ranges(console, records, statistics)
+    findings += check_numbers(numbers) + check_actions(numbers) + seen
     if options.store_statistics:
         console.print(f"statistics: stored in {escape(str(store(source, statistics)))}", soft_wrap=True)
     else:
@@ -116,8 +117,9 @@ def read_all(source: EpisodeSource) -> tuple[dict[int, EpisodeRecord], list[Find
 
 def _look_at_pictures(
     source: EpisodeSource, readable: list[int], most: int, reference: Histograms | None
-) -> tuple[list[Strip], list[Finding]]:
+) -> tuple[list[Strip], Sizes, list[Finding]]:
     checks, rows, findings = PictureChecks(reference), [], []
+    sizes: Sizes = {camera: set() for camera in source.cameras}
     for place in sample(len(readable), most):
         index = readable[place]
         for camera in source.cameras:  # one by one: sizes may differ
@@ -126,9 +128,10 @@ def _look_at_pictures(
             except DataError as error:
                 findings.append(Finding("unreadable", str(error), sure=True))
                 continue
+            sizes[camera].add(record.images.shape[2:])
             checks.add(f"episode {index}", record)
             rows += strips(f"episode {index}", record)
-    return rows, findings + checks.findings()
+    return rows, sizes, findings + checks.findings()
 
 
 def _histograms(source: EpisodeSource, most: int) -> Histograms:
@@ -150,11 +153,13 @@ def _statistics_state(source: EpisodeSource, records: list[EpisodeRecord]) -> st
     return f"stored in {path}, and these data's"
 
 
-def _print_summary(console: Console, source: EpisodeSource, records: list[EpisodeRecord]) -> None:
+def _print_summary(
+    console: Console, source: EpisodeSource, records: list[EpisodeRecord], sizes: Sizes
+) -> None:
     lengths = np.array([len(record.proprio) for record in records])
     rates = sorted({record.rate_hz for record in records})
     seconds = sum(len(record.proprio) / record.rate_hz for record in records)
-    table = Table(show_header=False, box=None)
+    table = Table(Column(), Column(overflow="fold"), show_header=False, box=None)
     table.add_row("dataset", escape(str(source.path)))
     table.add_row("format", source.format)
     table.add_row("episodes", f"{len(records)}, {lengths.min()} to {lengths.max()} frames")
@@ -163,7 +168,8 @@ def _print_summary(console: Console, source: EpisodeSource, records: list[Episod
     table.add_row("proprio", f"({len(records[0].proprio_names)},) float32")
     table.add_row("action", f"({len(records[0].action_names)},) float32")
     for camera in source.cameras:
-        table.add_row("camera", escape(camera))
+        shapes = " or ".join(f"{shape} uint8" for shape in sorted(sizes[camera]))
+        table.add_row("camera", f"{escape(camera)} {shapes}")
     said = Counter(record.instructions[0] for record in records)
     for text, count in said.most_common(MOST_INSTRUCTIONS):
         table.add_row("instruction", f"{count} x {escape(text)}")

@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from dygro_ros.errors import UserError, run_main, unknown_name
 from sim2real.film import FilmStrip, pick_frames, save_contact_sheet
@@ -200,9 +200,9 @@ def measure_experts(options: ExpertOptions) -> Table:
         raise UserError(f"--states must be 1 to {EVALUATION_STATES}, got {options.states}")
     if options.task not in (*EXPERT_TASKS, "all"):
         raise unknown_name("LIBERO task with an expert", options.task, EXPERT_TASKS)
-    table = Table(
-        "task", "success", "steps: median", "max", "control steps/s", "failed states", title="experts"
-    )
+    task_column = Column("task", overflow="fold")
+    headings = ("success", "steps: median", "max", "control steps/s", "failed states")
+    table = Table(task_column, *headings, title="experts")
     noise = ActionNoise(options.noise) if options.noise > 0 else None
     strips: list[FilmStrip] = []
     with LiberoEnvironment() as environment:
