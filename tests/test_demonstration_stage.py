@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from dataset_fixtures import dual_arm, libero_like
 
-from dygro_ros.errors import DataError, UserError
+from dygro_ros.errors import DataError, RunFolderError, UserError
 from sim2real.libero.environment import LiberoEnvironment
 from training.config import OffPolicyConfig, TrainConfig, preset
+from training.demonstration_index import DemonstrationIndex, Stream
 from training.demonstration_stage import check_sources, check_step_limit, without_suites
+from training.episode_file import write_episode
 from training.episode_record import EpisodeRecord
 from training.formats.libero_writer import LiberoFolderWriter
 from training.formats.robotwin import RobotwinFolderWriter
@@ -77,6 +79,21 @@ def test_an_episode_may_take_as_long_as_what_is_demonstrated(tmp_path: Path) -> 
         check_sources(replace(config, online=OnlineConfig(step_limit=5)))
     fine_tuning = replace(config, method="sft", online=OnlineConfig(step_limit=1))
     check_step_limit(fine_tuning, find_episodes(tmp_path / "a"))
+
+
+def test_a_base_runs_demonstrations_are_checked_before_a_run_begins(tmp_path: Path) -> None:
+    index = DemonstrationIndex(tmp_path / "demonstrations", {}, [Stream(CUP, None, [3], [6])])
+    config = replace(TrainConfig(), base_run=tmp_path, tasks=(CUP,), online=OnlineConfig(step_limit=5))
+    with pytest.raises(RunFolderError, match="holds no folder demonstrations: name another base run, or"):
+        check_sources(config)
+    path = index.all_paths()[0]
+    path.parent.mkdir(parents=True)
+    write_episode(path, dual_arm(0, 6))
+    index.save()
+    with pytest.raises(UserError, match=r"episode0\.hdf5 takes 6 control steps: got 5"):
+        check_sources(config)
+    check_sources(replace(config, tasks=(HAMMER,)))  # its demonstrations are still to be made
+    check_sources(replace(config, online=OnlineConfig(step_limit=6)))
 
 
 def test_liberos_tasks_are_compared_without_their_suite(libero: LiberoEnvironment, tmp_path: Path) -> None:

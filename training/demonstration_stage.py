@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dygro_ros.errors import DataError, RunFolderError, UserError
 from training.config import TrainConfig
+from training.demonstration_index import read_index
 from training.demonstrations import collect
 from training.episode_file import read_episode
 from training.episode_record import EpisodeRecord
@@ -23,12 +24,15 @@ Files = Sequence[Path | EpisodeReference]
 
 
 def check_sources(config: TrainConfig) -> None:
-    """Check another world's installation and recorded demonstrations, if there are any, before a run begins.
+    """Check another world's installation and the demonstrations that are there, before a run begins.
+
+    These are recorded ones, or the base run's: a run's own are made later.
 
     Raises:
         DependencyError: LIBERO is not installed, a task's assets are missing, or a part of RoboTwin.
         UserError: There is no such folder or task, the rate makes no sense, or an episode takes longer than
             --online.step-limit.
+        RunFolderError: The base run holds no demonstrations, and none are recorded.
         DataError: It holds no episode, one that cannot be read, one of a task that is not trained on, or one
             without the simulator state that losses and critics are to see.
     """
@@ -38,6 +42,8 @@ def check_sources(config: TrainConfig) -> None:
     if config.world == "robotwin":
         check_robotwin(config.robotwin.known, config.tasks, config.recorded.folder)
     if config.recorded.folder is None:
+        if config.base_run is not None:
+            check_step_limit(config, _of_base_run(config.base_run, tasks))
         return
     files = find_episodes(config.recorded.folder)
     next(read_demonstrations(config, files))  # a wrong rate, camera or layout is the same in all files
@@ -80,8 +86,6 @@ def make_demonstrations(config: TrainConfig) -> Files:
     if config.recorded.folder is not None:
         return find_episodes(config.recorded.folder)
     source = config.base_run or config.run
-    if config.base_run is not None and not (config.base_run / DEMONSTRATIONS).is_dir():
-        raise RunFolderError(f"--base-run {config.base_run} holds no folder {DEMONSTRATIONS}")
     if config.world == "libero":
         return collect_libero(
             config.libero,
@@ -100,6 +104,18 @@ def make_demonstrations(config: TrainConfig) -> Files:
         workers=config.workers,
     )
     return index.all_paths()
+
+
+def _of_base_run(run: Path, tasks: Sequence[str]) -> Files:
+    """Return the demonstrations of these tasks that a base run has."""
+    folder = run / DEMONSTRATIONS
+    if not folder.is_dir():
+        raise RunFolderError(
+            f"--base-run {run} holds no folder {DEMONSTRATIONS}: name another base run, or recordings by "
+            "--recorded.folder"
+        )
+    index = read_index(folder)
+    return [path for stream in index.streams if stream.task in tasks for path in index.paths(stream)]
 
 
 def check_step_limit(config: TrainConfig, files: Files) -> None:
