@@ -53,6 +53,7 @@ def test_the_policy_to_start_from_is_given_up_once_it_is_copied(
 
     def fresh() -> BasePolicy:
         policy = BasePolicy(SMALL, dataset.action_space())
+        policy.__dict__["itself"] = policy  # as frames of a failed import hold the first one
         held.append(weakref.ref(policy))
         return policy
 
@@ -62,6 +63,25 @@ def test_the_policy_to_start_from_is_given_up_once_it_is_copied(
     monkeypatch.setattr(Pretrainer, "step", step)
     with pytest.raises(Killed, match="given up"):
         pretrain(QUICK, SMALL, dataset, tmp_path, start=fresh())
+
+
+def test_the_head_is_refined_without_what_joint_training_needed(
+    dataset: FrameDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[BasePolicy]] = []
+    copied = Pretrainer.averaged_policy
+
+    def averaged(self: Pretrainer) -> BasePolicy:
+        held.append(weakref.ref(self.policy))
+        return copied(self)
+
+    def refine(*_arguments: object) -> None:
+        raise Killed("held" if held[0]() is not None else "given up")
+
+    monkeypatch.setattr(Pretrainer, "averaged_policy", averaged)
+    monkeypatch.setattr("training.pretrain._refine", refine)
+    with pytest.raises(Killed, match="given up"):
+        pretrain(QUICK, SMALL, dataset, tmp_path)
 
 
 def trainer(dataset: FrameDataset, config: PretrainConfig = QUICK) -> Pretrainer:

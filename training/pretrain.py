@@ -5,6 +5,7 @@ Resumable to the last bit on a CPU; what a step does is in `pretrainer`.
 
 from __future__ import annotations
 
+import gc
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,10 @@ def pretrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         trainer = Pretrainer(config, network, dataset, start, processes)
-        del start  # copied, and nobody else may hold its gigabytes
+        # Copied, and nobody else may hold its gigabytes: the first policy that transformers builds is kept by
+        # the frames of an import that failed inside it, a cycle.
+        del start
+        gc.collect()
         if resume and has_state(checkpoint):
             trainer.restore(checkpoint, fingerprint)
         processes.wait()
@@ -96,6 +100,7 @@ def pretrain(
                 if saves:
                     trainer.save(checkpoint, fingerprint)
             policy = trainer.averaged_policy()
+            del trainer  # weights, gradients and moments, which the rest has no use for
             _refine(config, policy, dataset, log, progress)
         return policy.cpu()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 
 from dygro_ros.errors import CheckpointError, DataError
 from dygro_ros.instruction_codec import BYTES, InstructionCodec
@@ -43,8 +44,9 @@ def save_base_policy(folder: Path, policy: BasePolicy, codec: InstructionCodec =
     config.write_text(json.dumps(config_values(policy.config), indent=1) + "\n", encoding="utf-8")
     os.replace(config, folder / CONFIG_FILE)
     weights = folder / f"{WEIGHTS_FILE}.tmp"
-    # Not `save_file`: its files are for their owner alone, and colleagues share bases by --base-run.
-    weights.write_bytes(save({name: value.contiguous() for name, value in policy.state_dict().items()}))
+    save_file({name: value.contiguous() for name, value in policy.state_dict().items()}, weights)
+    # Its files are for their owner alone, and colleagues share bases by --base-run.
+    weights.chmod(stat.S_IMODE((folder / CONFIG_FILE).stat().st_mode))
     os.replace(weights, folder / WEIGHTS_FILE)
 
 
