@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from policy_fixtures import make_bundle
 from dygro_ros import doctor
 from dygro_ros.doctor import Finding, Level
 from dygro_ros.errors import DependencyError
+from dygro_ros.inference import OnnxPolicy, PolicyOutput
 from dygro_ros.robot_profile import read_profile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -136,6 +138,26 @@ def test_a_bundle_is_run_as_the_robot_would(tmp_path: Path) -> None:
     assert 'cameras[0].name is "head_camera", but the robot has "front"' in found.mend
     [found] = doctor.look_at_bundle(tmp_path / "nothing", None)
     assert found.level is Level.MISSING and "is not a folder" in found.mend
+
+
+def test_a_policy_that_is_too_slow_for_its_chunks_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    quick = OnnxPolicy.infer_arrays
+
+    def slow(self: OnnxPolicy, *arrays: Any) -> PolicyOutput:
+        calls.append("infer")
+        return replace(quick(self, *arrays), latency_s=5.0)
+
+    bundle = make_bundle(tmp_path / "bundle")
+    monkeypatch.setattr(OnnxPolicy, "infer_arrays", slow)
+    for profile, level in ((None, Level.NOTE), (read_profile("sim"), Level.MISSING)):
+        calls.clear()
+        [found] = doctor.look_at_bundle(bundle.path, profile)
+        assert found.level is level and "a chunk in 5000.0 ms (p99 5000.0)" in found.what
+        assert "it holds 160 ms of actions: choose another policy_node.provider" in found.mend
+        assert len(calls) < doctor.ANSWERS  # it does not keep anybody waiting
 
 
 def test_the_command_says_what_is_missing_and_fails(tmp_path: Path) -> None:
