@@ -186,6 +186,27 @@ def test_impossible_patches_are_named(sources: BackboneConfig, patch: object) ->
         sized(TINY, sources)
 
 
+@pytest.mark.parametrize(
+    ("tower", "name", "value"),
+    [
+        ("dinov2", "num_attention_heads", 0),
+        ("qwen", "num_key_value_heads", 0),
+        ("qwen", "rope_parameters", {"rope_type": "x"}),
+        ("siglip", "hidden_act", "x"),
+        ("dinov2", "image_size", [1]),
+    ],
+)
+def test_sizes_that_make_no_network_are_named(
+    sources: BackboneConfig, tower: str, name: str, value: object
+) -> None:
+    path = Path(getattr(sources, tower)) / "config.json"
+    content = json.loads(path.read_text())
+    content.get("vision_config", content)[name] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"{tower}: config.json describes no network of the kind {tower}"):
+        sized(TINY, sources)
+
+
 def test_towers_that_do_not_fit_together_are_named(sources: BackboneConfig) -> None:
     with pytest.raises(
         UserError, match="siglip must be a configuration of siglip_vision_model, got 'dinov2'"
