@@ -83,7 +83,7 @@ class NanoConfig:
                 f"instruction_bytes must be a positive multiple of {LANGUAGE_WINDOW}, "
                 f"got {self.instruction_bytes}"
             )
-        if self.width % self.heads:
+        if self.heads < 1 or self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
         if self.head not in ("l1", "flow"):
             raise ValueError(f"head must be 'l1' or 'flow', got {self.head!r}")

@@ -120,7 +120,7 @@ class VisionLanguageConfig:
                 "dinov2 and siglip must cut pictures into the same patches, got "
                 f"{self.dinov2['patch_size']} and {self.siglip['patch_size']} px"
             )
-        if self.width % self.heads:
+        if self.heads < 1 or self.width % self.heads:
             raise ValueError(f"qwen's width must be a multiple of heads, got {self.width} and {self.heads}")
         if not 0 <= self.padding_token < self.qwen["vocab_size"]:
             raise ValueError(

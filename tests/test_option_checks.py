@@ -12,6 +12,12 @@ def test_numbers_in_range_and_none_pass():
     check_range("--noise", math.inf, 0)
 
 
+def test_a_bound_may_be_left_out():
+    check_range("--rate", 1e-9, 0, above=True)
+    with pytest.raises(UserError, match="--rate must be above 0, got 0"):
+        check_range("--rate", 0, 0, above=True)
+
+
 @pytest.mark.parametrize(
     ("value", "most", "words"),
     [

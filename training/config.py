@@ -42,6 +42,7 @@ from training.methods.ppo import PpoConfig
 from training.methods.sft import SftConfig
 from training.online import OnlineConfig
 from training.option_checks import check_range
+from training.option_ranges import check_numbers
 from training.pretrainer import PretrainConfig
 from training.processes import DeviceName
 from training.ray_session import RayConfig
@@ -165,6 +166,7 @@ class TrainConfig:
         check_range("--seed", self.seed, 0, MAX_RUN_SEED)
         for stage in (self.demonstrations, self.recorded, self.pretrain, self.online, self.evaluation):
             stage.check()
+        check_numbers(self)
         RandomizationConfig.from_name(self.randomization)
         self.ray.check()
         if self.ray.address is not None and not self.uses_ray:
