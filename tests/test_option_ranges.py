@@ -14,6 +14,7 @@ from models.base_policy import NanoConfig, VisionLanguageConfig
 from training.config import PRESETS, TrainConfig, preset
 from training.evaluation_config import EvaluationConfig
 from training.libero_demonstrations import LiberoConfig
+from training.methods.off_policy import OffPolicyConfig
 from training.option_ranges import RANGES, check_numbers
 from training.ray_session import RayConfig
 
@@ -66,6 +67,12 @@ def test_what_is_preset_may_be(name: str) -> None:
 def test_numbers_in_a_row_are_checked_one_by_one() -> None:
     with pytest.raises(UserError, match=r"--network\.stem-channels must be at least 1, got 0"):
         check_numbers(replace(TrainConfig(), network=NanoConfig(stem_channels=(16, 0, 48))))
+
+
+def test_a_store_has_room_for_an_episode() -> None:
+    config = replace(TrainConfig(), off_policy=OffPolicyConfig(online_capacity=1999))
+    with pytest.raises(UserError, match=r"--off-policy\.online-capacity must be at least 2000, got 1999"):
+        check_numbers(config)
 
 
 @pytest.mark.parametrize("network", [NanoConfig, VisionLanguageConfig])

@@ -61,7 +61,7 @@ class OnlineConfig:
         """
         for name in ("episodes", "step_limit", "checkpoint_every"):
             check_range(f"--online.{name.replace('_', '-')}", getattr(self, name), 1)
-        check_range("--online.warmup-episodes", self.warmup_episodes, 0, VALIDATION_START)
+        check_range("--online.warmup-episodes", self.warmup_episodes, 1, VALIDATION_START)
         if self.validate_every:
             seeds = SEED_BLOCKS[SeedPurpose.ONLINE].per_run - VALIDATION_START
             check_range("--online.validation-episodes", self.validation_episodes, 1, seeds)

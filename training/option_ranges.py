@@ -39,6 +39,8 @@ SIZE, COUNT, WEIGHT, SHARE, RATE = Range(1), Range(0), Range(0), Range(0, 1), Ra
 ANY = Range(-1e9, 1e9)
 # Divided by, taken the logarithm of, or without any effect at 0.
 ABOVE_ZERO = Range(0, above=True)
+# Transitions: room for the longest episode of any world.
+CAPACITY = Range(2000)
 
 RANGES: Mapping[type, Mapping[str, Range]] = {
     NanoConfig: dict.fromkeys(
@@ -65,7 +67,7 @@ RANGES: Mapping[type, Mapping[str, Range]] = {
     },
     SftConfig: {"steps": COUNT, "learning_rate": RATE, "lora_rank": COUNT},
     OnlineConfig: {
-        "environment_steps": COUNT, "episodes": SIZE, "step_limit": SIZE, "warmup_episodes": COUNT,
+        "environment_steps": COUNT, "episodes": SIZE, "step_limit": SIZE, "warmup_episodes": SIZE,
         "warmup_noise": WEIGHT, "validate_every": COUNT, "validation_episodes": COUNT,
         "checkpoint_every": SIZE,
     },
@@ -86,7 +88,7 @@ RANGES: Mapping[type, Mapping[str, Range]] = {
         "balance_weight": WEIGHT, "gradient_clip": ABOVE_ZERO, "actor_average": SHARE,
     },
     OffPolicyConfig: {
-        "offline_capacity": SIZE, "online_capacity": SIZE, "warmup_critic_updates": COUNT,
+        "offline_capacity": CAPACITY, "online_capacity": CAPACITY, "warmup_critic_updates": COUNT,
         "warmup_actor_updates": COUNT, "updates_per_transition": WEIGHT, "noise_persistence": SHARE,
     },
     PpoConfig: {
