@@ -36,11 +36,14 @@ def recording(
         OBSERVED_JOINTS: (JointState, OBSERVATIONS),
     }
     recorder = TrialRecorder(onlooker, topics)
+    chunks: list[JointTrajectory] = []
+    onlooker.create_subscription(JointTrajectory, "dygro/chunk", chunks.append, RELIABLE)
     with Graph(processes("sim", settings(node_bundle))):
         onlooker.until(lambda: onlooker.mode == "holding")
         onlooker.until(lambda: onlooker.ask("run")[0])
         recorder.begin(tmp_path_factory.mktemp("recording"))
-        onlooker.until(lambda: recorder.messages > 60)
+        chunks.clear()
+        onlooker.until(lambda: len(chunks) > 20)
         path = recorder.end()
     onlooker.destroy_node()
     assert path is not None
