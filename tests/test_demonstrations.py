@@ -222,6 +222,15 @@ def test_a_damaged_index_is_refused_by_name(tmp_path: Path) -> None:
             '"steps": [9], "skipped": []}]}',
             "lists a/episode0.hdf5, which is not there",
         ),
+        (
+            '{"version": 1, "settings": {}, "streams": [{"task": "a", "companion": null, "seeds": 1}]}',
+            "not an index .*seeds: Input should be a valid array",
+        ),
+        ('{"version": 1, "settings": {}, "streams": [{"task": "a"}]}', "not an index .*companion"),
+        (
+            '{"version": 1, "settings": {}, "streams": [{"tusk": "a"}]}',
+            "not an index .*expected no key 'tusk'",
+        ),
     ):
         path.write_text(content)
         with pytest.raises(DataError, match=f"index.json: .*{message}"):

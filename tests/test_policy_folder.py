@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,4 +98,18 @@ def test_another_backbone_or_a_missing_tokenizer_is_named(folder: Path) -> None:
     values = {**config_values(TINY), "backbone": "abacus"}
     (folder / CONFIG_FILE).write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match="backbone must be 'vision_language', got 'abacus'"):
+        load_base_policy(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"qwen": "Qwen"}, "does not describe a Stage I policy: qwen: Input should be"),
+        ({"dinov2": {"model_type": "dinov2"}}, "does not describe a Stage I policy: .*patch_size"),
+        ({"dinov2": {**TINY.dinov2, "num_attention_heads": 0}}, "describes no network: ZeroDivisionError"),
+    ],
+)
+def test_towers_that_are_no_networks_are_named(folder: Path, change: dict[str, Any], says: str) -> None:
+    (folder / CONFIG_FILE).write_text(json.dumps({**config_values(TINY), **change}))
+    with pytest.raises(CheckpointError, match=f"{CONFIG_FILE} {says}"):
         load_base_policy(folder)

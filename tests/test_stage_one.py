@@ -96,6 +96,35 @@ def test_a_configuration_that_is_no_object_is_named(policy, tmp_path, content):
         load_base_policy(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"width": "wide"}, r"width: Input should be a valid integer"),
+        ({"stem_channels": [16, 32]}, r"stem_channels\[2\]: Field required"),
+        ({"flow_steps": 2.5}, "flow_steps: Input should be a valid integer"),
+        ({"head": "l2"}, "head: Input should be 'l1' or 'flow'"),
+        ({"image_size": 6}, "image_size must be"),
+    ],
+)
+def test_a_configuration_with_a_value_that_cannot_be_is_named(policy, tmp_path, change, says):
+    save_base_policy(tmp_path, policy)
+    values = json.loads((tmp_path / CONFIG_FILE).read_text())
+    (tmp_path / CONFIG_FILE).write_text(json.dumps({**values, **change}))
+    for load in (load_base_policy, load_action_space):
+        with pytest.raises(
+            CheckpointError, match=f"{CONFIG_FILE} does not describe a Stage I policy: {says}"
+        ):
+            load(tmp_path)
+
+
+def test_sizes_of_which_no_network_can_be_made_are_named(policy, tmp_path):
+    save_base_policy(tmp_path, policy)
+    values = json.loads((tmp_path / CONFIG_FILE).read_text())
+    (tmp_path / CONFIG_FILE).write_text(json.dumps({**values, "z_dim": -8}))
+    with pytest.raises(CheckpointError, match=f"{CONFIG_FILE} describes no network: "):
+        load_base_policy(tmp_path)
+
+
 def test_the_action_space_is_read_without_the_rest_of_the_policy(policy, tmp_path, monkeypatch):
     save_base_policy(tmp_path, policy)
     monkeypatch.setattr(stage_one, "load_file", lambda _: pytest.fail("all weights were read"))

@@ -23,6 +23,7 @@ from dygro_ros.errors import CheckpointError, DependencyError, UserError
 from dygro_ros.instruction_codec import TOKENIZER_FILE, read_tokenizer
 from models.base_policy import VisionLanguageConfig
 from models.vision_language_config import Values
+from training.policy_folder import NO_NETWORK
 
 TOWERS = ("dinov2", "siglip", "qwen")
 # Parts of whole published models that this policy has no use for.
@@ -35,8 +36,6 @@ _NOT_THE_NETWORK = frozenset((
     "is_encoder_decoder", "use_cache", "out_features", "out_indices", "stage_names", "bos_token_id",
     "eos_token_id", "pad_token_id",
 ))  # fmt: skip
-# What transformers ends in, without checks of its own, where sizes are 0 or names unknown.
-_NO_NETWORK = (ArithmeticError, AttributeError, LookupError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def tower_values(tower: str, folder: Path) -> Values:
         raise missing_libraries(error) from error
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (ValueError, OSError, StrictDataclassError, *_NO_NETWORK) as error:
+    except (ValueError, OSError, StrictDataclassError, *NO_NETWORK) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"--backbone.{tower} {folder}: config.json cannot be read: {reason}") from error
     values = getattr(config, "vision_config", config).to_dict()
@@ -269,7 +268,7 @@ def _filled(tower: str, folder: Path, **source: Any) -> dict[str, Tensor]:
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(f"{folder}: the weights of {tower} cannot be read: {error}") from error
-        except _NO_NETWORK as error:
+        except NO_NETWORK as error:
             raise CheckpointError(
                 f"{folder}: config.json describes no network of the kind {tower}: {error!r}"
             ) from error

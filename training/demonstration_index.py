@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dygro_ros.errors import DataError
+from training.typed_json import dataclass_of
 
 INDEX_NAME = "index.json"
 INDEX_VERSION = 1
@@ -93,7 +94,7 @@ def read_index(folder: Path) -> DemonstrationIndex:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version, settings = content["version"], dict(content["settings"])
-        streams = [Stream(**stream) for stream in content["streams"]]
+        streams = [dataclass_of(Stream, stream) for stream in content["streams"]]
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file, {folder} holds no collection of demonstrations") from error
     except (KeyError, TypeError, ValueError) as error:

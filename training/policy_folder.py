@@ -10,8 +10,11 @@ from typing import Any
 from dygro_ros.errors import CheckpointError
 from dygro_ros.instruction_codec import BYTES, TOKENIZER_FILE, InstructionCodec, TokenCodec
 from models.base_policy import NanoConfig, PolicyConfig, VisionLanguageConfig
+from training.typed_json import dataclass_of
 
 KIND, VISION_LANGUAGE = "backbone", "vision_language"
+# What torch and transformers end in, without checks of their own, where sizes are no network's.
+NO_NETWORK = (ArithmeticError, AttributeError, LookupError, TypeError)
 
 
 def config_values(config: PolicyConfig) -> dict[str, Any]:
@@ -26,17 +29,15 @@ def config_of(values: Mapping[str, Any]) -> PolicyConfig:
     """Return the configuration that `config_values` wrote.
 
     Raises:
-        TypeError: A key is missing or unknown.
-        ValueError: A value cannot be, or the backbone is unknown.
+        ValueError: A key is missing or unknown, a value cannot be, or the backbone is unknown.
+        ArithmeticError, AttributeError, LookupError, TypeError: Values of a tower are no network's.
     """
     kind = values.get(KIND)
     if kind is None:
-        return NanoConfig(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        )
+        return dataclass_of(NanoConfig, values)
     if kind != VISION_LANGUAGE:
         raise ValueError(f"{KIND} must be {VISION_LANGUAGE!r}, got {kind!r}")
-    return VisionLanguageConfig(**{name: value for name, value in values.items() if name != KIND})
+    return dataclass_of(VisionLanguageConfig, {name: values[name] for name in values if name != KIND})
 
 
 def codec_in(folder: Path, config: PolicyConfig) -> InstructionCodec:

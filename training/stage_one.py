@@ -26,7 +26,7 @@ from models.residual import ResidualConfig, ResidualPolicy
 from sim2real.world import World
 from training.episode_file import EpisodeRecord
 from training.episodes import Episode
-from training.policy_folder import config_of, config_values
+from training.policy_folder import NO_NETWORK, config_of, config_values
 
 CONFIG_FILE = "stage_one.json"
 WEIGHTS_FILE = "stage_one.safetensors"
@@ -54,7 +54,7 @@ def load_config(folder: Path) -> PolicyConfig:
     """Return the sizes of the policy in a folder.
 
     Raises:
-        CheckpointError: A file is missing, or `stage_one.json` is damaged or has a missing or unknown key.
+        CheckpointError: A file is missing, or `stage_one.json` is damaged or describes no policy.
     """
     config_path = folder / CONFIG_FILE
     for path in (config_path, folder / WEIGHTS_FILE):
@@ -65,19 +65,24 @@ def load_config(folder: Path) -> PolicyConfig:
         if not isinstance(values, dict):
             raise ValueError(f"expected a JSON object, found {type(values).__name__}")
         return config_of(values)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{config_path} does not describe a Stage I policy: {error}") from error
+    except NO_NETWORK as error:
+        raise CheckpointError(f"{config_path} does not describe a Stage I policy: {error!r}") from error
 
 
 def load_base_policy(folder: Path) -> BasePolicy:
     """Return the frozen policy in evaluation mode.
 
     Raises:
-        CheckpointError: A file is missing or damaged, a key is unknown, or the weights do not fit the
-            configuration.
+        CheckpointError: A file is missing or damaged, the configuration is no policy's, or the weights do not
+            fit it.
     """
     config, weights_path = load_config(folder), folder / WEIGHTS_FILE
-    policy = BasePolicy(config, ActionSpace.blank(config.actions, config.proprio))
+    try:
+        policy = BasePolicy(config, ActionSpace.blank(config.actions, config.proprio))
+    except (RuntimeError, ValueError, *NO_NETWORK) as error:
+        raise CheckpointError(f"{folder / CONFIG_FILE} describes no network: {error!r}") from error
     try:
         policy.load_state_dict(load_file(weights_path))
     except SafetensorError as error:
