@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from dygro_ros.evaluation.figures import task_label
 from sim2real.bundle_episodes import EpisodeJob, EpisodeResult, run_episodes
 from sim2real.evaluation_summary import POLICY, by_task
 
@@ -139,13 +140,19 @@ def _draw_label(draw: ImageDraw.ImageDraw, strip: FilmStrip, top: int) -> None:
     colour = SUCCESS_RGB if strip.success else FAILURE_RGB
     left = _MARGIN_PX + 12
     draw.rectangle((_MARGIN_PX, top, _MARGIN_PX + 3, top + FRAME_PX - 1), fill=colour)
-    draw.text((left, top + 4), strip.task, font=label_font(14, bold=True), fill=_INK)
+    title, font, width = label_font(14, bold=True), label_font(12), _LABEL_PX - 24
+    name = [strip.task]
+    if title.getlength(strip.task) > width:
+        name = _wrapped(task_label(strip.task), title, width)[:3]
+    for text in name:
+        draw.text((left, top + 4), text, font=title, fill=_INK)
+        top += 17
     outcome = f"success after {strip.steps} steps" if strip.success else f"failure ({strip.steps} steps)"
-    draw.text((left, top + 26), outcome, font=label_font(12, bold=True), fill=colour)
-    draw.text((left, top + 44), f"seed {strip.seed}", font=label_font(12), fill=_SOFT)
-    font = label_font(12)
-    for line, text in enumerate(_wrapped(f"“{strip.instruction}”", font, _LABEL_PX - 24)[:4]):
-        draw.text((left, top + 66 + 15 * line), text, font=font, fill=_SOFT)
+    draw.text((left, top + 9), outcome, font=label_font(12, bold=True), fill=colour)
+    draw.text((left, top + 27), f"seed {strip.seed}", font=font, fill=_SOFT)
+    room = 5 - len(name)
+    for line, text in enumerate(_wrapped(f"“{strip.instruction}”", font, width)[:room]):
+        draw.text((left, top + 49 + 15 * line), text, font=font, fill=_SOFT)
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:

@@ -5,6 +5,7 @@ Knows numbers and looks; reads no file.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from dygro_ros.evaluation.figures import (
     task_label,
 )
 
+# What fits below the bars, side by side: letters in all, and groups beyond which names are slanted.
+LETTERS_ACROSS, MOST_UPRIGHT = 96, 7
 LINE_COLOURS = ("#2b5c8a", "#c1762b", "#2e7d50", "#8a4b8f", "#7a7f87", "#b23a2e")
 
 
@@ -47,7 +50,11 @@ def success_bars(results: Mapping[str, Any]) -> str:
             axes.text(place, top + 1.5, f"{value:.0f}", ha="center", va="bottom", fontsize=8, color="#202124")
     axes.axvline(len(groups) - 1.5, color=GRID_COLOUR, linewidth=1)
     names = ["all tasks" if group == "all" else task_label(group) for group in groups]
-    axes.set_xticks(range(len(groups)), names)
+    if len(groups) <= MOST_UPRIGHT:
+        letters = LETTERS_ACROSS // len(groups)
+        axes.set_xticks(range(len(groups)), [textwrap.fill(name, letters) for name in names])
+    else:
+        axes.set_xticks(range(len(groups)), names, rotation=50, ha="right", rotation_mode="anchor")
     axes.set_ylim(0, 112)
     axes.set_yticks(range(0, 101, 25))
     axes.set_ylabel("success [%]")
@@ -132,6 +139,9 @@ def training_curves(
 
 def _curve(axes: Axes, steps: Any, values: Any, colour: str, name: str) -> None:
     """Draw one curve; where it has many points, faintly, with its running mean over them."""
+    if len(values) == 1:
+        axes.plot(steps, values, "o", color=colour, markersize=4, label=name)
+        return
     if len(values) < 60:
         axes.plot(steps, values, color=colour, linewidth=1.3, label=name)
         return

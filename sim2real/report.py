@@ -24,6 +24,10 @@ from sim2real.evaluation_summary import BASE, POLICY, with_interval
 from sim2real.plots import difference_plot, gate_heat_map, success_bars
 from sim2real.training_logs import training_figures
 
+NEEDED = ("plan", "contestants", "rates", "paired_differences", "episodes")
+LIBERO = "libero"
+WORLDS = {LIBERO: "LIBERO", "robotwin": "RoboTwin"}
+
 
 @dataclass(frozen=True)
 class Report:
@@ -58,7 +62,7 @@ def render(results: Mapping[str, Any], *, films: Path | None = None, run: Path |
     """Return the page; arguments as for `write_report`."""
     policy = next(entry for entry in results["contestants"] if entry["role"] == POLICY)
     parts = [
-        f"<h1>{text(policy['method'])} in the simulated work cell</h1>",
+        f"<h1>{text(policy['method'])} in {text(_place(results['plan']))}</h1>",
         soft(_circumstances(policy, results["plan"])),
         _headline(results),
         "<h2>Success</h2>",
@@ -76,7 +80,7 @@ def render(results: Mapping[str, Any], *, films: Path | None = None, run: Path |
             _figure(difference_plot(results)),
             soft("Both ran the same episodes. Intervals: Bonett-Price, 95 %; p: exact McNemar test."),
         ]
-    if results["gates"] is not None:
+    if results.get("gates") is not None:
         parts += ["<h2>What the router does</h2>", *_gates(results["gates"])]
     if films is not None:
         data = base64.b64encode(films.read_bytes()).decode("ascii")
@@ -97,15 +101,35 @@ def render(results: Mapping[str, Any], *, films: Path | None = None, run: Path |
     return page(f"{policy['method']} in simulation", parts)
 
 
+def _place(plan: Mapping[str, Any]) -> str:
+    """Return where the episodes were run; a plan without a world is the cell's."""
+    return WORLDS.get(plan["world"], plan["world"]) if "world" in plan else "the simulated work cell"
+
+
 def _circumstances(policy: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     """Return what was trained, and on which episodes it was tried."""
-    last = plan["first_seed"] + plan["episodes"] - 1
     return (
         f"Training seed {policy['training_seed']}, {policy['environment_steps']:,} online steps, commit "
-        f"{policy['commit']}. {plan['episodes']} episodes a task on seeds {plan['first_seed']} to {last}, "
-        f"which no training uses; instructions: {plan['instructions']}; "
-        f"randomisation: {plan['randomization']}."
+        f"{policy['commit']}. {plan['episodes']} episodes a task on {_scenes(plan)}."
     )
+
+
+def _scenes(plan: Mapping[str, Any]) -> str:
+    first, last = plan["first_seed"], plan["first_seed"] + plan["episodes"] - 1
+    if plan.get("world") == LIBERO:
+        return (
+            f"LIBERO's fixed initial states, which no training uses: seeds {first} to {last} stand for them"
+        )
+    if "seeds_passed_over" in plan:
+        passed_over = sum(len(reasons) for reasons in plan["seeds_passed_over"].values())
+        return (
+            f"the first seeds from {first} on that the expert solves, which no training uses (passed over: "
+            f"{passed_over})"
+        )
+    seeds = f"seeds {first} to {last}, which no training uses"
+    if "world" in plan:
+        return seeds
+    return f"{seeds}; instructions: {plan['instructions']}; randomisation: {plan['randomization']}"
 
 
 def _figure(svg: str) -> str:
@@ -136,7 +160,7 @@ def _headline(results: Mapping[str, Any]) -> str:
                 f"{100 * low:+.1f} to {100 * high:+.1f}",
             )
         )
-    if results["gates"] is not None:
+    if results.get("gates") is not None:
         gates = results["gates"]
         cells.append(
             (
@@ -212,12 +236,13 @@ def _failures(episodes: Sequence[Mapping[str, Any]]) -> str:
     found = [record for record in episodes if record["role"] == POLICY and not record["success"]]
     if not found:
         return "<p>None.</p>"
+    told = "instruction" in found[0]
     rows = [
         f"<tr><td>{text(task_label(record['task']))}</td><td>{record['seed']}</td><td>{record['steps']}</td>"
-        f"<td class='left'>{text(record['instruction'])}</td></tr>"
+        + (f"<td class='left'>{text(record['instruction'])}</td></tr>" if told else "</tr>")
         for record in sorted(found, key=lambda record: (record["task"], record["seed"]))
     ]
-    head = "<th>task</th><th>seed</th><th>steps</th><th class='left'>instruction</th>"
+    head = "<th>task</th><th>seed</th><th>steps</th>" + ("<th class='left'>instruction</th>" if told else "")
     return (
         f"<p>{len(found)} episodes of the policy ran into their step limit.</p>"
         f"<details><summary>Show them</summary>{table(head, rows)}</details>"
@@ -225,6 +250,8 @@ def _failures(episodes: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _provenance(results: Mapping[str, Any]) -> str:
+    if "world" in results["plan"]:
+        return _provenance_in_world(results)
     software = ", ".join(f"{name} {version}" for name, version in results["plan"]["software"].items())
     rows = [
         f"<tr><td>{text(entry['role'])}</td><td class='left'>{text(entry['method'])}</td>"
@@ -249,6 +276,21 @@ def _provenance(results: Mapping[str, Any]) -> str:
     )
 
 
+def _provenance_in_world(results: Mapping[str, Any]) -> str:
+    """Return the same of policies without a bundle, which are those of their run's folder."""
+    rows = [
+        f"<tr><td>{text(entry['role'])}</td><td class='left'>{text(entry['method'])}</td>"
+        f"<td>{entry['environment_steps']:,}</td><td>{text(entry['commit'])}</td></tr>"
+        for entry in results["contestants"]
+    ]
+    head = "<th>contestant</th><th class='left'>method</th><th>online steps</th><th>commit</th>"
+    steps = sum(record["steps"] for record in results["episodes"])
+    return table(head, rows) + soft(
+        f"Fingerprint of the run's configuration: {results['plan']['configuration'][:16]}. {steps:,} control "
+        "steps in all."
+    )
+
+
 def main() -> int:
     """Write the report of a finished evaluation again."""
     options = tyro.cli(Report)
@@ -257,8 +299,9 @@ def main() -> int:
         raise RunFolderError(f"{options.evaluation} holds no finished evaluation: expected {source.name}")
     try:
         results = json.loads(source.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{source} is not JSON: {error}") from error
+        _ = [results[name] for name in NEEDED]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{source} does not hold an evaluation's results: {error!r}") from error
     films = options.evaluation / "films.png"
     out = options.out or options.evaluation / "report.html"
     write_report(results, out, films=films if films.is_file() else None, run=options.run)

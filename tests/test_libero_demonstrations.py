@@ -145,6 +145,8 @@ def test_a_whole_run_in_libero_ends_with_both_policies_evaluated_on_fixed_states
         ("base", TASK, 100_000), ("policy", TASK, 100_000),
     ]  # fmt: skip
     assert not (run / "bundle").exists()
+    assert (run / "evaluation" / "films.png").is_file() and "left out" not in done.stdout
+    assert "<h2>Films</h2>" in (run / "evaluation" / "report.html").read_text()
     again = command("--run", str(run), *MINIATURE, "--resume")
     assert again.returncode == 0, again.stderr[-3000:]
     assert json.loads((run / "evaluation" / "results.json").read_text()) == results

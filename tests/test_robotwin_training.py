@@ -89,6 +89,8 @@ def test_a_whole_run_ends_with_both_policies_evaluated_on_seeds_that_count(
     passed_over = results["plan"]["seeds_passed_over"]
     assert [list(passed_over[task]) for task in TASKS] == [["100003"], ["100003"]]
     assert results["rates"]["policy"]["all"]["episodes"] == 8
+    assert (run / "evaluation" / "films.png").is_file() and "left out" not in done.stdout
+    assert "(passed over: 2)" in (run / "evaluation" / "report.html").read_text()
     assert not (run / "bundle").exists() and not (run / "demonstrations").exists()
     config = json.loads((run / "config.json").read_text())
     assert config["tasks"] == config["robotwin"]["measured"]["tasks"] == TASKS

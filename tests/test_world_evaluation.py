@@ -1,5 +1,8 @@
+import html
 import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from stage_two_fixtures import random_episode
 from dygro_ros.errors import RunFolderError
 from sim2real.evaluation_summary import result_table
 from sim2real.method_table import merge, read_results, table
+from sim2real.report import render
 from training.world_evaluation import Contestant, WorldEvaluation, evaluate_in_world
 
 TASKS = ("open", "close", "lift")
@@ -106,6 +110,42 @@ def test_an_evaluation_that_was_killed_goes_on_where_it_was(tmp_path):
     results = evaluate_in_world(evaluation(base, policy), tmp_path)
     assert (len(base.requests), len(policy.requests)) == (0, 13)
     assert results["rates"]["policy"]["lift"]["successes"] == 10
+
+
+def test_results_keep_the_commit_with_which_the_evaluation_began(tmp_path):
+    evaluate_in_world(evaluation(Engine(half), Engine(always)), tmp_path)
+    results = evaluate_in_world(evaluation(Engine(half), Engine(always), commit="dec0de"), tmp_path)
+    assert {entry["commit"] for entry in results["contestants"] + results["records"]} == {"c0ffee"}
+
+
+@pytest.mark.parametrize(
+    ("identity", "title", "scenes"),
+    [
+        ({"world": "libero"}, "dygro in LIBERO", "10 episodes a task on LIBERO's fixed initial states"),
+        (
+            {"world": "robotwin", "seeds_passed_over": {"lift": {"104": "unstable"}, "open": {}}},
+            "dygro in RoboTwin",
+            "seeds from 100 on that the expert solves, which no training uses (passed over: 1).",
+        ),
+        ({"world": "toy"}, "dygro in toy", "10 episodes a task on seeds 100 to 109, which no training uses."),
+    ],
+)
+def test_its_report_says_where_and_on_what(tmp_path, identity, title, scenes):
+    identity = {**identity, "configuration": "fedcba9876543210fedcba"}
+    results = evaluate_in_world(evaluation(Engine(half), Engine(always), identity=identity), tmp_path)
+    page = html.unescape(render(results))
+    assert f"<h1>{title}</h1>" in page and scenes in page
+    assert "The policy is better than its base" in page and "5 episodes of the policy ran into" in page
+    assert "c0ffee" in page and "fedcba9876543210." in page
+    assert "router" not in page and "instruction" not in page
+
+
+def test_the_report_s_command_refuses_what_holds_no_results(tmp_path):
+    (tmp_path / "results.json").write_text('{"plan": {}}')
+    done = subprocess.run(
+        [sys.executable, "-m", "sim2real.report", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "does not hold an evaluation's results" in done.stderr
 
 
 def test_episodes_of_another_evaluation_are_refused(tmp_path):

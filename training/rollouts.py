@@ -29,6 +29,7 @@ from training.stage_one import load_action_space, load_config, residual_of_sizes
 
 Weights = dict[str, NDArray[np.float32]]
 Progress = Callable[[Episode], None]
+Watch = Callable[[NDArray[np.uint8]], None]
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,11 @@ def run_episode(
     residual: ResidualPolicy,
     request: EpisodeRequest,
     task: int,
+    watch: Watch | None = None,
 ) -> Episode:
     """Run one episode of the task with this id: each chunk open loop, looking again at its end.
+
+    `watch` is given what the policy sees, before each chunk.
 
     Raises:
         UserError: The task is done before the first step: there is nothing to act on.
@@ -114,8 +118,11 @@ def run_episode(
     drift: NDArray[np.float32] | None = None
     while not simulation.succeeded and simulation.step_count < limit:
         proprio = simulation.proprio()
+        images = simulation.images()
+        if watch is not None:
+            watch(images)
         latent, base, features = (
-            answer.astype(np.float16) for answer in frozen(simulation.images(), instruction, proprio)
+            answer.astype(np.float16) for answer in frozen(images, instruction, proprio)
         )
         noise = rng.standard_normal(residual.coefficients, dtype=np.float32)
         if drift is not None:
@@ -150,6 +157,38 @@ def run_episode(
 
 
 @dataclass(frozen=True)
+class Player:
+    """A policy in a simulation of its own."""
+
+    simulation: Simulation
+    tasks: Sequence[str]
+    frozen: FrozenBase
+    space: ActionSpace
+    residual: ResidualPolicy
+
+    def load(self, weights: Weights) -> None:
+        """Take these weights for the residual."""
+        self.residual.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+
+    def play(self, request: EpisodeRequest, watch: Watch | None = None) -> Episode:
+        """Run one episode; see `run_episode`."""
+        task = self.tasks.index(request.task)
+        return run_episode(self.simulation, self.frozen, self.space, self.residual, request, task, watch)
+
+
+def open_player(spec: RolloutSpec) -> Player:
+    """Load the frozen base and open a simulation, in a process of its own: torch gets one thread."""
+    torch.set_num_threads(1)
+    # The policy itself runs in ONNX Runtime: its weights are not loaded a second time.
+    folder, world = spec.base_policy, spec.world
+    sizes, space = load_config(folder), load_action_space(folder)
+    frozen = FrozenBase(folder, spec.provider)
+    residual = residual_of_sizes(sizes, spec.residual, world)
+    simulation = world.open(image_size=sizes.image_size, cameras=sizes.cameras)
+    return Player(simulation, world.tasks, frozen, space, residual)
+
+
+@dataclass(frozen=True)
 class RolloutWorker:
     """Builds, inside a worker process, what takes weights and runs requests."""
 
@@ -157,19 +196,12 @@ class RolloutWorker:
 
     def __call__(self) -> Callable[[EpisodeRequest | Weights], Episode | None]:
         """Load the frozen base and open a simulation."""
-        torch.set_num_threads(1)
-        # The policy itself runs in ONNX Runtime: its weights are not loaded a second time.
-        folder, world = self.spec.base_policy, self.spec.world
-        sizes, space = load_config(folder), load_action_space(folder)
-        frozen = FrozenBase(folder, self.spec.provider)
-        residual = residual_of_sizes(sizes, self.spec.residual, world)
-        simulation = world.open(image_size=sizes.image_size, cameras=sizes.cameras)
+        player = open_player(self.spec)
 
         def work(job: EpisodeRequest | Weights) -> Episode | None:
             if isinstance(job, EpisodeRequest):
-                task = world.tasks.index(job.task)
-                return run_episode(simulation, frozen, space, residual, job, task)
-            residual.load_state_dict({name: torch.from_numpy(value) for name, value in job.items()})
+                return player.play(job)
+            player.load(job)
             return None
 
         return work

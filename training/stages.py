@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import track
 
 from dygro_ros.checkout import current_commit
@@ -21,9 +21,9 @@ from models.base_policy import BasePolicy, VisionLanguageConfig
 from models.dygro_policy import DygroPolicy
 from models.residual import ResidualPolicy
 from sim2real.cell.work_cell import WorkCell
-from sim2real.evaluate_sim import EvaluateSim
+from sim2real.evaluate_sim import FILMS_FILE, REPORT_FILE, EvaluateSim
 from sim2real.evaluate_sim import run as run_evaluation
-from sim2real.evaluation_summary import BASE, POLICY
+from sim2real.evaluation_summary import BASE, POLICY, result_table
 from sim2real.export import cell_golden_inputs, export_bundle, facts_of
 from sim2real.seeds import SeedPurpose, seeds_for
 from training.backbone_weights import load_backbone
@@ -35,7 +35,15 @@ from training.episodes import Episode
 from training.evaluation_scenes import evaluation_scenes
 from training.methods.sft import fine_tune
 from training.online import OnlineTraining
-from training.placement import STAGE_ONE, base_folder, codec_of_run, engine_for, on_ray, placed
+from training.placement import (
+    STAGE_ONE,
+    base_folder,
+    codec_of_run,
+    engine_for,
+    on_ray,
+    placed,
+    rollout_spec,
+)
 from training.pretrain import pretrain
 from training.processes import ALONE, Processes
 from training.rollouts import to_weights
@@ -213,8 +221,8 @@ def evaluate(config: TrainConfig, bundle: Path, base_bundle: Path) -> None:
 
 def evaluate_policy_in_world(
     config: TrainConfig, base: BasePolicy, policy: DygroPolicy, environment_steps: int
-) -> dict[str, Any]:
-    """Evaluate a policy that has no bundle against its base; returns what results.json holds."""
+) -> None:
+    """Evaluate a policy that has no bundle against its base; prints the table and writes the report."""
     out = config.run / EVALUATION
     scenes = evaluation_scenes(config, out)
     world = scenes.world
@@ -250,4 +258,22 @@ def evaluate_policy_in_world(
         identity={"world": world.name, "configuration": fingerprint_hash(config), **scenes.passed_over},
     )
     with on_ray(config):
-        return evaluate_in_world(evaluation, out)
+        results = evaluate_in_world(evaluation, out)
+    # Imported late: workers import this file too, and need neither matplotlib nor pillow.
+    from sim2real.report import write_report
+    from training.world_films import FilmWorker, film_in_world
+
+    console = Console()
+    console.print(result_table(results))
+    worker = FilmWorker(
+        rollout_spec(config, own_base, world), weights, executes_residual=policy.residual is not None
+    )
+    films, page = out / FILMS_FILE, out / REPORT_FILE
+    strips, left_out = film_in_world(results, worker, films, workers=config.workers)
+    if left_out:
+        console.print(
+            f"[yellow]{left_out} of {left_out + strips} films are left out: run again on this machine, the "
+            "episode did not end as it was counted."
+        )
+    write_report(results, page, films=films if strips else None, run=config.run)
+    console.print(f"Report: {page}", soft_wrap=True)

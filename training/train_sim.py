@@ -27,7 +27,6 @@ from rich.console import Console
 
 from dygro_ros.errors import run_main
 from dygro_ros.inference import probe
-from sim2real.evaluation_summary import result_table
 from training.base_run import check_base_run
 from training.config import PRESETS, TrainConfig, preset
 from training.demonstration_stage import (
@@ -98,7 +97,7 @@ def _stages(config: TrainConfig, processes: Processes, console: Console) -> None
     policy, environment_steps = make_policy(config, base, files, processes)
     if config.world != "cell":
         console.rule("evaluation")
-        console.print(result_table(evaluate_policy_in_world(config, base, policy, environment_steps)))
+        evaluate_policy_in_world(config, base, policy, environment_steps)
         return
     console.rule("bundle")
     bundle = make_bundle(config, policy, environment_steps)

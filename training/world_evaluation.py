@@ -7,7 +7,7 @@ the run's folder. The cell's policies are evaluated as bundles, by `sim2real.eva
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class WorldEvaluation:
         known_tasks: Every task of the world, in the order of the ids that episodes have.
         seeds: Evaluation seeds of each task, as many for each, the same for each contestant.
         training_seed: For the records.
-        commit: Commit of the code, for the records.
+        commit: Commit of the code with which the evaluation begins, for the records.
         identity: What else decides the episodes, as JSON values, also which seeds were passed over: a folder
             that holds episodes of another identity is refused.
     """
@@ -102,7 +102,7 @@ def evaluate_in_world(evaluation: WorldEvaluation, out: Path) -> dict[str, Any]:
     plan = evaluation.plan()
     with JsonLinesLedger(out / LEDGER_FILE) as ledger, progress_bar() as bar:
         if not ledger.records:
-            ledger.append({"plan": plan})
+            ledger.append({"plan": plan, "commit": evaluation.commit})
         elif ledger.records[0].get("plan") != plan:
             found = ledger.records[0].get("plan")
             raise RunFolderError(
@@ -111,8 +111,10 @@ def evaluate_in_world(evaluation: WorldEvaluation, out: Path) -> dict[str, Any]:
             )
         for contestant in evaluation.contestants:
             _run(evaluation, contestant, ledger, bar)
-        records = ledger.records[1:]
-    results = {"plan": plan, **_summarise(evaluation, records), "episodes": records}
+        head, *records = ledger.records
+    # That of the first episode, however often the evaluation was resumed.
+    begun = replace(evaluation, commit=head.get("commit", evaluation.commit))
+    results = {"plan": plan, **_summarise(begun, records), "episodes": records}
     write_json(out / RESULTS_FILE, results)
     return results
 
