@@ -33,7 +33,7 @@ from training.policy_folder import codec_in
 from training.robotwin_config import RobotwinConfig
 from training.run_folder import fingerprint
 from training.stage_one import load_base_policy, load_config
-from training.train_sim import parse
+from training.whole_run import parse
 
 SMALL = (
     "--device", "cpu", "--network.image-size", "28", "--network.heads", "2", "--network.head-width", "16",

@@ -13,7 +13,7 @@ from vision_language_fixtures import tiny_codec, tiny_policy
 from dygro_ros.errors import CheckpointError, UserError
 from models.action_space import ActionSpace
 from models.base_policy import BasePolicy
-from training import train_sim
+from training import whole_run
 from training.base_run import check_base_run
 from training.config import TrainConfig
 from training.demonstrations import DemonstrationConfig
@@ -90,6 +90,6 @@ def test_the_command_refuses_it_before_the_run_begins(
     spoil: Callable[[TrainConfig], TrainConfig],
     error: type[UserError],
 ) -> None:
-    monkeypatch.setattr(train_sim, "claimed", lambda _: pytest.fail("the run has begun"))
+    monkeypatch.setattr(whole_run, "claimed", lambda _: pytest.fail("the run has begun"))
     with pytest.raises(error):
-        train_sim.train(spoil(config))
+        whole_run.train(spoil(config))

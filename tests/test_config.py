@@ -24,7 +24,7 @@ from training.online import OnlineConfig
 from training.pretrainer import PretrainConfig
 from training.ray_session import RayConfig
 from training.recorded_demonstrations import RecordedConfig
-from training.train_sim import parse
+from training.whole_run import parse
 
 
 def test_every_preset_resolves():

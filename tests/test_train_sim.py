@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from dygro_ros.bundle import read_bundle
 from dygro_ros.errors import DependencyError, UserError
-from training import train_sim
+from training import whole_run
 from training.config import TrainConfig
 from training.episode_file import read_episode, write_episode
 from training.processes import Processes
@@ -146,33 +146,33 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path, arguments, words):
 def test_what_runs_the_frozen_policy_is_tried_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    monkeypatch.setattr(train_sim, "claimed", lambda _: pytest.fail("the run has begun"))
+    monkeypatch.setattr(whole_run, "claimed", lambda _: pytest.fail("the run has begun"))
     config = replace(TrainConfig(), run=tmp_path / "run", device="cuda").resolved()
     with pytest.raises(DependencyError, match="pip install onnxruntime-gpu"):
-        train_sim.train(config)
+        whole_run.train(config)
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused_before_anything_is_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_sim, "claimed", lambda _: pytest.fail("the run has begun"))
-    monkeypatch.setattr(train_sim, "joined", lambda _: nullcontext(Processes(count=6)))
+    monkeypatch.setattr(whole_run, "claimed", lambda _: pytest.fail("the run has begun"))
+    monkeypatch.setattr(whole_run, "joined", lambda _: nullcontext(Processes(count=6)))
     config = replace(TrainConfig(), run=tmp_path / "run").resolved()
     with pytest.raises(UserError, match=r"--pretrain\.batch-size 64 must be a multiple of 6 processes"):
-        train_sim.train(config)
+        whole_run.train(config)
 
 
 def test_a_step_limit_that_was_too_short_is_mended_in_the_same_folder(run, tmp_path, monkeypatch):
     def begin(*_):
         raise KeyboardInterrupt("Stage I")
 
-    monkeypatch.setattr(train_sim, "make_base_policy", begin)
+    monkeypatch.setattr(whole_run, "make_base_policy", begin)
     folder = tmp_path / "run"
     arguments = [*MINIATURE, "--run", str(folder)]
     folder.mkdir()
     shutil.copytree(run / "demonstrations", folder / "demonstrations")
     with pytest.raises(UserError, match=r"--online\.step-limit must leave time .*: got 3"):
-        train_sim.train(train_sim.parse([*arguments, "--online.step-limit", "3"]))
+        whole_run.train(whole_run.parse([*arguments, "--online.step-limit", "3"]))
     with pytest.raises(KeyboardInterrupt, match="Stage I"):
-        train_sim.train(train_sim.parse([*arguments, "--online.step-limit", "400"]))
+        whole_run.train(whole_run.parse([*arguments, "--online.step-limit", "400"]))
     assert json.loads((folder / "config.json").read_text())["online"]["step_limit"] == 400
     for path in (run / "demonstrations").glob("**/*.hdf5"):
         assert (folder / path.relative_to(run)).read_bytes() == path.read_bytes()

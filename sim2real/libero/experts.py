@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tyro
@@ -16,13 +17,15 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from dygro_ros.errors import UserError, run_main, unknown_name
-from sim2real.film import FilmStrip, pick_frames, save_contact_sheet
 from sim2real.libero.environment import LiberoEnvironment
 from sim2real.libero.expert_scripts import SCRIPTS
 from sim2real.libero.hand_moves import action_towards
 from sim2real.libero.interface import ACTION_SIZE, CAMERAS
 from sim2real.libero.scene_state import ARM_JOINTS, PRIVILEGED_SIZE, PROPRIO_SIZE
 from sim2real.libero.tasks import EVALUATION_STATES
+
+if TYPE_CHECKING:
+    from sim2real.film import FilmStrip
 
 EXPERT_TASKS = tuple(SCRIPTS)
 _MOTION = slice(0, ACTION_SIZE - 1)
@@ -227,6 +230,8 @@ def measure_experts(options: ExpertOptions) -> Table:
                 filmed = [*failed, *(i for i in range(options.states) if i not in failed)][:2]
                 strips += [strip for i in filmed for strip in _film(environment, task, i, noise)]
     if options.film:
+        from sim2real.film import save_contact_sheet
+
         save_contact_sheet(strips, options.film)
     return table
 
@@ -234,11 +239,14 @@ def measure_experts(options: ExpertOptions) -> Table:
 def _film(
     environment: LiberoEnvironment, task: str, state: int, noise: ActionNoise | None
 ) -> list[FilmStrip]:
+    # Imported late: training's workers run experts without films, and need no matplotlib.
+    from sim2real.film import FilmStrip, pick_frames
+
     episode = run_expert(environment, task, state_index=state, noise=noise, images_every=4)
     pictures = [*episode.images, environment.images()]
     return [
         FilmStrip(
-            f"{task[:16]} {camera}",
+            f"{task} {camera}",
             state,
             episode.success,
             episode.steps,
