@@ -54,13 +54,11 @@ class OnlineConfig:
     sampling: TaskSamplingConfig = field(default_factory=TaskSamplingConfig)
 
     def check(self) -> None:
-        """Refuse numbers that would end the run late, or never.
+        """Refuse episodes beyond the seeds that are set aside for them; `option_ranges` has all else.
 
         Raises:
-            UserError: A length or rhythm is below 1, or there are more episodes than seeds for them.
+            UserError: There is no episode, or one has no seed.
         """
-        for name in ("episodes", "step_limit", "checkpoint_every"):
-            check_range(f"--online.{name.replace('_', '-')}", getattr(self, name), 1)
         check_range("--online.warmup-episodes", self.warmup_episodes, 1, VALIDATION_START)
         if self.validate_every:
             seeds = SEED_BLOCKS[SeedPurpose.ONLINE].per_run - VALIDATION_START

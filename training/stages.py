@@ -25,6 +25,7 @@ from sim2real.evaluate_sim import FILMS_FILE, REPORT_FILE, EvaluateSim
 from sim2real.evaluate_sim import run as run_evaluation
 from sim2real.evaluation_summary import BASE, POLICY, result_table
 from sim2real.export import cell_golden_inputs, export_bundle, facts_of
+from sim2real.report import write_report
 from sim2real.seeds import SeedPurpose, seeds_for
 from training.backbone_weights import load_backbone
 from training.checkpoint import has_state, load_state, save_state
@@ -56,6 +57,7 @@ from training.stage_one import (
     save_base_policy,
 )
 from training.world_evaluation import Contestant, WorldEvaluation, evaluate_in_world
+from training.world_films import FilmWorker, film_in_world
 
 STAGE_TWO, FINAL, BUNDLE, BASE_BUNDLE, EVALUATION = (
     "stage_two", "final", "bundle", "base_bundle", "evaluation",
@@ -259,10 +261,6 @@ def evaluate_policy_in_world(
     )
     with on_ray(config):
         results = evaluate_in_world(evaluation, out)
-    # Imported late: workers import this file too, and need neither matplotlib nor pillow.
-    from sim2real.report import write_report
-    from training.world_films import FilmWorker, film_in_world
-
     console = Console()
     console.print(result_table(results))
     worker = FilmWorker(

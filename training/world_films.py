@@ -80,15 +80,11 @@ def film_in_world(
     jobs = [EpisodeRequest(record["task"], record["seed"], mode) for record in chosen]
     export_frozen_base(worker.spec.base_policy)
     films: dict[int, FilmStrip] = {}
-    pool = WorkerPool(worker, min(workers, len(jobs)))
-    try:
-        with progress_bar() as bar:
-            shown = bar.add_task("films", total=len(jobs), status="")
-            for index, strip in pool.run(jobs):
-                films[index] = strip
-                bar.advance(shown)
-    finally:
-        pool.close()
+    with WorkerPool(worker, min(workers, len(jobs))) as pool, progress_bar() as bar:
+        shown = bar.add_task("films", total=len(jobs), status="")
+        for index, strip in pool.run(jobs):
+            films[index] = strip
+            bar.advance(shown)
     strips = [
         films[index]
         for index, record in enumerate(chosen)
